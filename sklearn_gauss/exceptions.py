@@ -1,0 +1,29 @@
+"""The warnings and errors of the package, for use in filters and ``except`` clauses."""
+
+__all__ = [
+    "CalibrationWarning",
+    "DistanceOverflowWarning",
+    "ImageReadError",
+    "RankDeficientWarning",
+    "WeightsMismatchError",
+]
+
+
+class RankDeficientWarning(UserWarning):
+    """An unshrunk covariance is singular: some directions have no variance."""
+
+
+class CalibrationWarning(UserWarning):
+    """A threshold cannot keep the false-positive rate that was asked for."""
+
+
+class DistanceOverflowWarning(UserWarning):
+    """A distance exceeds the largest float64 and was clipped to it."""
+
+
+class ImageReadError(ValueError):
+    """An image cannot be read; the message starts with the file's name."""
+
+
+class WeightsMismatchError(ValueError):
+    """Weights do not fit a network; the message names the first keys that differ."""

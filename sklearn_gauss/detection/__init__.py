@@ -1,1 +1,5 @@
-"""To be written."""
+"""Detectors: what is improbable under a density of normal rows."""
+
+from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
+
+__all__ = ["MahalanobisDetector"]

@@ -1,0 +1,267 @@
+"""What every estimator shares: checked rows, and the verbs of a detector.
+
+Think twice before adding anything here. This is the only file that touches private
+names of scikit-learn.
+"""
+
+import math
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    OutlierMixin,
+)
+from sklearn.base import (
+    _fit_context as fit_context,
+)
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Hidden,
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from sklearn_gauss._numerics import calibration
+from sklearn_gauss.exceptions import CalibrationWarning, DistanceOverflowWarning
+
+__all__ = [
+    "TARGET_FPR",
+    "BaseDetector",
+    "Deferred",
+    "HasMethods",
+    "Hidden",
+    "Integral",
+    "Interval",
+    "Options",
+    "Real",
+    "StrOptions",
+    "check_rows",
+    "clip_overflow",
+    "fit_context",
+    "validate_parameter_constraints",
+]
+
+TARGET_FPR = Interval(Real, 0, 1, closed="neither")
+
+
+def check_rows(estimator, X, *, reset, min_rows=1):
+    """Finite rows (n, p) in float64 or float32, or a clear error.
+
+    Refuses what a conversion to float would silently change: masked arrays (their
+    hidden values would count), text, dates and times.
+    """
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(
+            "X is a masked array: its hidden values would be used. Impute them, or drop "
+            "the rows that have any (X[~X.mask.any(axis=1)].data)."
+        )
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=None,
+        ensure_all_finite=False,
+        ensure_min_samples=min_rows,
+    )
+    if X.dtype.kind not in "biufcO" or (X.dtype.kind == "O" and _has_text(X)):
+        raise ValueError(
+            f"X holds {X.dtype} values that are not numbers, such as {X.flat[0]!r}; "
+            "convert text, dates and categories to numbers first."
+        )
+    return check_array(
+        X, dtype=[np.float64, np.float32], input_name="X", estimator=estimator
+    )
+
+
+def _has_text(X):
+    kinds = {type(value) for value in X.flat}
+    return any(
+        issubclass(kind, (str, bytes)) or hasattr(kind, "isoformat") for kind in kinds
+    )
+
+
+def clip_overflow(squares):
+    """Squared distances with the infinite ones clipped to the largest float64."""
+    far = ~np.isfinite(squares)
+    if far.any():
+        warnings.warn(
+            f"{far.sum()} squared distances exceed the largest float64 and were clipped.",
+            DistanceOverflowWarning,
+            stacklevel=3,
+        )
+        squares = np.where(far, np.finfo(np.float64).max, squares)
+    return squares
+
+
+class Deferred:
+    """Fitted attributes that are computed when one of them is first asked for.
+
+    ``partial_fit`` sets ``_pending`` instead of paying for a factorisation a chunk;
+    ``_settle()`` then sets the attributes.
+    """
+
+    def __getattr__(self, name):
+        if name.endswith("_") and name[0] != "_" and vars(self).pop("_pending", False):
+            self._settle()
+            return getattr(self, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
+    """The verbs of a detector, on top of one hook: ``_scores(X)`` of checked rows.
+
+    A higher score is more normal. ``fit`` must set ``offset_`` and, for p-values,
+    ``calibration_scores_``.
+    """
+
+    def _check(self, X):
+        return check_rows(self, X, reset=False)
+
+    def score_samples(self, X):
+        """Score of every row; a higher one is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            For a density, the log-density in nats.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is not a finite numeric array with the features of ``fit``.
+        """
+        check_is_fitted(self, "offset_")
+        return self._scores(self._check(X))
+
+    def decision_function(self, X):
+        """Score above the threshold: ``score_samples(X) - offset_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            Negative for anomalies.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Verdict on every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to judge.
+
+        Returns
+        -------
+        y : ndarray of int of shape (n_samples,)
+            +1 for a normal row, -1 for an anomaly.
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def score(self, X, y=None):
+        """Mean score, so that an unlabelled search can maximise it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to score, normal ones.
+        y : Ignored
+            Present for the conventions of scikit-learn.
+
+        Returns
+        -------
+        score : float
+            Mean of `score_samples`.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def p_values(self, X):
+        """Conformal p-value of every row, under the hypothesis that it is normal.
+
+        (1 + number of calibration scores at or below the row's) / (n + 1): for a normal
+        row, at most t with a probability of at most about t.
+        ``scipy.stats.false_discovery_control`` takes them as they are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to judge.
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,)
+            Between 1 / (n + 1) and 1.
+
+        Raises
+        ------
+        AttributeError
+            If the fit left no calibration scores (see ``calibration``).
+        """
+        scores = self.score_samples(X)
+        if not hasattr(self, "calibration_scores_"):
+            raise AttributeError(
+                "This fit left no calibration_scores_; fit with calibration='loo' or "
+                "call recalibrate on normal rows first."
+            )
+        return calibration.p_values(scores, self.calibration_scores_)
+
+    def recalibrate(self, X, target_fpr=None):
+        """Set the threshold on fresh normal rows, without refitting.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Normal rows that were not used in the fit.
+        target_fpr : float in (0, 1), default=None
+            Share of unseen normal rows that may be flagged; the parameter's if None.
+
+        Returns
+        -------
+        self : object
+            With new ``calibration_scores_`` and ``offset_``.
+        """
+        target = self.target_fpr if target_fpr is None else target_fpr
+        validate_parameter_constraints(
+            {"target_fpr": [TARGET_FPR]}, {"target_fpr": target}, "recalibrate"
+        )
+        self.calibration_scores_ = self.score_samples(X)
+        self._set_threshold(target)
+        return self
+
+    def _set_threshold(self, target_fpr):
+        """Order statistic of the calibration scores, with a warning if there is none."""
+        scores = self.calibration_scores_
+        self.offset_ = calibration.order_statistic(scores, target_fpr)
+        needed = calibration.rows_needed(target_fpr)
+        if len(scores) < needed:
+            reason = (
+                f"{len(scores)} rows cannot certify target_fpr={target_fpr:g}: at least "
+                f"{needed} are needed"
+            )
+        elif math.isinf(self.offset_):
+            reason = (
+                "Left-out scores are infinite, because without one of the rows the "
+                "covariance is singular: use more rows or shrinkage"
+            )
+        else:
+            return
+        warnings.warn(
+            f"{reason}. Nothing will be flagged.", CalibrationWarning, stacklevel=3
+        )

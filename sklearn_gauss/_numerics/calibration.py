@@ -1,0 +1,58 @@
+"""Thresholds and p-values from scores; a higher score is more normal."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+__all__ = [
+    "chi2_threshold",
+    "hotelling_threshold",
+    "order_statistic",
+    "p_values",
+    "rows_needed",
+]
+
+
+def rows_needed(target_fpr: float) -> int:
+    """Fewest calibration rows with which a false-positive rate can be certified."""
+    return math.ceil(1 / target_fpr - 1e-9) - 1
+
+
+def order_statistic(scores: NDArray, target_fpr: float) -> float:
+    """Threshold below which an unseen normal row falls with at most ``target_fpr``.
+
+    The ceil((n+1)(1-t))-th greatest score (split-conformal order statistic); minus
+    infinity, which flags nothing, where n scores cannot certify t.
+    """
+    n = len(scores)
+    rank = math.ceil((n + 1) * (1 - target_fpr) - 1e-9)
+    return -math.inf if rank > n else float(np.partition(scores, n - rank)[n - rank])
+
+
+def p_values(scores: NDArray, calibration_scores: NDArray) -> NDArray[np.float64]:
+    """(1 + #{calibration scores <= score}) / (n + 1), for each score."""
+    ordered = np.sort(calibration_scores)
+    below = np.searchsorted(ordered, scores, side="right")
+    return (1 + below) / (len(ordered) + 1)
+
+
+def chi2_threshold(rank: int, target_fpr: float) -> float:
+    """Squared distance exceeded with probability t if Gaussian and perfectly known."""
+    return float(stats.chi2.isf(target_fpr, rank))
+
+
+def hotelling_threshold(
+    count: int, rank: int, target_fpr: float, *, centred: bool = True
+) -> float:
+    """Squared distance, under S with 1/n, exceeded with probability t by a new row.
+
+    With estimated mean (n-r) / (r (n+1)) M^2 ~ F(r, n-r); with a known one
+    (n-r+1) / (r n) M^2 ~ F(r, n-r+1). Exact for Gaussian rows, unshrunk.
+    """
+    if centred:
+        quantile = stats.f.isf(target_fpr, rank, count - rank)
+        return float(quantile * rank * (count + 1) / (count - rank))
+    quantile = stats.f.isf(target_fpr, rank, count - rank + 1)
+    return float(quantile * rank * count / (count - rank + 1))

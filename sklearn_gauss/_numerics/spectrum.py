@@ -1,0 +1,96 @@
+"""Principal axes of centred rows, accurate also for the axes of small variance.
+
+The eigenvectors of the n x n Gram or the p x p scatter matrix are quick and square the
+condition number: an eigenvalue below `SQUARED_CONDITION` times the largest has lost the
+digits that are promised. Those come from a singular value decomposition of the rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from sklearn_gauss._numerics.arrays import EPS
+from sklearn_gauss._numerics.gram import Gram
+
+__all__ = [
+    "SQUARED_CONDITION",
+    "Spectrum",
+    "gram_spectrum",
+    "rank_tolerance",
+    "row_spectrum",
+    "scatter_spectrum",
+    "svd",
+]
+
+#: Relative size of an eigenvalue of a product of rows below which rows are decomposed:
+#: its relative error is about EPS / 1e-6, and 1e-9 is promised.
+SQUARED_CONDITION = 1e-6
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Rows ``coordinates @ axes``, the axes orthonormal, by decreasing sum of squares.
+
+    squares : (k,), sums of squares along the axes, all positive
+    axes : (k, p)
+    coordinates : (n, k), or None where there are no rows
+    """
+
+    squares: NDArray
+    axes: NDArray
+    coordinates: NDArray | None
+
+
+def gram_spectrum(gram: Gram, *, floor: float = 0.0) -> Spectrum:
+    """Principal axes of the rows of a Gram matrix, n <= p.
+
+    ``floor`` is what will be added to every sum of squares: axes far below it need no
+    digits of their own.
+    """
+    squares, vectors = linalg.eigh(gram.products, driver="evd", check_finite=False)
+    squares, vectors = squares[::-1], vectors[:, ::-1]
+    largest = squares[0]
+    if floor < SQUARED_CONDITION * largest:
+        kept = squares > SQUARED_CONDITION * largest
+        # Centred rows span n - 1 dimensions at most: fewer may be small ones, not none.
+        if kept.sum() < gram.count - 1:
+            return row_spectrum(gram.rows)
+    else:
+        kept = squares > gram.count * EPS * largest
+    squares, vectors = squares[kept], np.ascontiguousarray(vectors[:, kept])
+    roots = np.sqrt(squares)
+    axes = vectors.T @ gram.rows
+    axes /= roots[:, None]
+    return Spectrum(squares, axes, vectors * roots)
+
+
+def scatter_spectrum(scatter: NDArray) -> Spectrum:
+    """Principal axes of a p x p sum of products, where the rows are not at hand."""
+    squares, vectors = linalg.eigh(scatter, driver="evd", check_finite=False)
+    squares, vectors = squares[::-1], vectors[:, ::-1]
+    kept = squares > len(scatter) * EPS * squares[0]
+    return Spectrum(squares[kept], np.ascontiguousarray(vectors[:, kept].T), None)
+
+
+def row_spectrum(Z: NDArray) -> Spectrum:
+    """Principal axes of rows Z (n, p) from their singular value decomposition."""
+    vectors, roots, axes = svd(Z)
+    kept = roots > rank_tolerance(Z.shape) * roots[0]
+    coordinates = vectors[:, kept] * roots[kept]
+    return Spectrum(roots[kept] ** 2, axes[kept], coordinates)
+
+
+def rank_tolerance(shape: tuple[int, int]) -> float:
+    """Singular value, relative to the largest, that rounding alone can make."""
+    return max(shape) * EPS
+
+
+def svd(matrix: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Thin singular value decomposition, by QR iteration where bisection fails."""
+    options = {"full_matrices": False, "check_finite": False}
+    try:
+        return linalg.svd(matrix, lapack_driver="gesdd", **options)
+    except linalg.LinAlgError:
+        return linalg.svd(matrix, lapack_driver="gesvd", **options)

@@ -1,1 +1,7 @@
-"""To be written."""
+"""Splitters and scorers that know normal rows (+1) from anomalies (-1)."""
+
+from sklearn_gauss.model_selection._anomaly_scorer import anomaly_scorer
+from sklearn_gauss.model_selection._normal_kfold import NormalKFold
+from sklearn_gauss.model_selection._normal_shuffle_split import NormalShuffleSplit
+
+__all__ = ["NormalKFold", "NormalShuffleSplit", "anomaly_scorer"]

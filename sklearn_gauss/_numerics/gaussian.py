@@ -29,7 +29,14 @@ from sklearn_gauss._numerics.spectrum import (
     scatter_spectrum,
 )
 
-__all__ = ["Gaussian", "Sums", "estimate", "leave_one_out", "summarise"]
+__all__ = [
+    "Gaussian",
+    "Sums",
+    "estimate",
+    "leave_one_out",
+    "principal_axes",
+    "summarise",
+]
 
 #: Intensities between which the rows are whitened for leave-one-out: away from 0, where
 #: the inverse may not exist, and from 1, where the data's own covariance is lost.
@@ -147,10 +154,18 @@ def _root(sums: Sums) -> NDArray:
 
 
 def _spectrum(sums: Sums, amount: float) -> Spectrum:
-    """Principal axes, as accurate as shrinkage by ``amount`` lets them matter."""
-    totals = sums.totals
     weight = min(amount, _WHITENING_INTENSITY[1])
-    floor = totals.count * totals.spread.target * weight / (1 - weight)
+    floor = sums.totals.count * sums.totals.spread.target * weight / (1 - weight)
+    return principal_axes(sums, floor)
+
+
+def principal_axes(sums: Sums, floor: float = 0.0) -> Spectrum:
+    """Principal axes, by decreasing sum of squares.
+
+    ``floor`` is what will be added to the sums of squares: axes far below it need no
+    digits of their own.
+    """
+    totals = sums.totals
     if isinstance(totals, Gram):
         return gram_spectrum(totals, floor=floor)
     spectrum = scatter_spectrum(totals.scatter)

@@ -22,6 +22,7 @@ __all__ = [
     "row_spectrum",
     "scatter_spectrum",
     "svd",
+    "with_null_axes",
 ]
 
 #: Relative size of an eigenvalue of a product of rows below which rows are decomposed:
@@ -80,6 +81,20 @@ def row_spectrum(Z: NDArray) -> Spectrum:
     kept = roots > rank_tolerance(Z.shape) * roots[0]
     coordinates = vectors[:, kept] * roots[kept]
     return Spectrum(roots[kept] ** 2, axes[kept], coordinates)
+
+
+def with_null_axes(
+    squares: NDArray, axes: NDArray, count: int
+) -> tuple[NDArray, NDArray]:
+    """Orthonormal axes filled up to ``count``, with zero squares for the new ones."""
+    missing = count - len(axes)
+    if missing <= 0:
+        return squares, axes
+    free = np.random.default_rng(0).normal(size=(axes.shape[1], missing))
+    for _ in range(2):  # twice is enough for orthogonality to working precision
+        free -= axes.T @ (axes @ free)
+    extra = linalg.qr(free, mode="economic")[0].T
+    return np.append(squares, np.zeros(missing)), np.vstack([axes, extra])
 
 
 def rank_tolerance(shape: tuple[int, int]) -> float:

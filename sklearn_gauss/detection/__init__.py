@@ -1,5 +1,6 @@
 """Detectors: what is improbable under a density of normal rows."""
 
+from sklearn_gauss.detection._level_ensemble import LevelEnsemble
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
-__all__ = ["MahalanobisDetector"]
+__all__ = ["LevelEnsemble", "MahalanobisDetector"]

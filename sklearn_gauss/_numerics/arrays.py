@@ -28,6 +28,9 @@ _MAX_EXPONENT = 1000
 #: Squared lengths outside of this range have fourth powers that leave float64's.
 _SAFE_SQUARES = (1e-140, 1e140)
 
+#: Columns whose sizes differ by more than this get scales of their own.
+_COMMON_RANGE = 1e-100
+
 #: Below this a variance is so close to the smallest float64 that digits are missing.
 _SAFE_VARIANCE = 1e-280
 
@@ -112,7 +115,9 @@ class Frame:
             half = np.maximum(
                 np.abs(high / 2 - self.origin / 2), np.abs(low / 2 - self.origin / 2)
             )
-        half = half if by_column else half.max()
+        varying = half[half > 0]
+        if not by_column or varying.min() > _COMMON_RANGE * varying.max():
+            half = half.max()
         return Frame(self.origin, self.shift, power_of_two(half))
 
     @property

@@ -13,7 +13,7 @@ from scipy.linalg.lapack import dpocon, dtrtri
 
 from sklearn_gauss._numerics.spectrum import SQUARED_CONDITION, rank_tolerance, svd
 
-__all__ = ["DenseCovariance", "from_covariance", "from_precision", "from_root"]
+__all__ = ["DenseCovariance", "from_covariance", "from_precision", "from_root", "root_of"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class DenseCovariance:
 
     factor : (p, r)
     logdet : float, log of the product of the r eigenvalues that are not zero
+    condition : float, by which rounding errors of the rows are multiplied
 
     ``factor`` of full column rank is an invariant and not checked.
     """
 
     factor: NDArray
     logdet: float
+    condition: float = 1.0
 
     @property
     def n_features(self) -> int:
@@ -111,27 +113,49 @@ def from_covariance(covariance: NDArray) -> DenseCovariance | None:
 def from_root(root: NDArray) -> DenseCovariance:
     """Operator of ``root.T @ root`` for a root (m, p), without forming the product.
 
-    The rank is decided on columns scaled to similar size. Full rank: with the singular
-    value decomposition U s V' of the scaled root, F = D^-1 V s^-1. Otherwise the
-    Moore-Penrose inverse in the data's own units: T = D V s = Q R, and F = Q R'^-1.
+    The rank is decided on columns scaled to similar size, by D. With the singular
+    value decomposition U s V' of the scaled root, F = D^-1 V s^-1 if the rank is full.
+    Otherwise the Moore-Penrose inverse in the data's own units needs a projection onto
+    the row space: along the null vectors where these are few (m >= p), else from the
+    decomposition T = Q R of T = D V s, as F = Q R'^-1.
     """
+    tall = len(root) >= root.shape[1]
     if len(root) > root.shape[1]:
         root = linalg.qr(root, mode="r", check_finite=False)[0][: root.shape[1]]
     scale = np.sqrt(np.einsum("ij,ij->j", root, root))
     scale = np.where(scale > 0, scale, 1.0)
     _, values, axes = svd(root / scale)
     kept = values > rank_tolerance(root.shape) * values[0]
-    values, axes = values[kept], axes[kept]
+    null, values, axes = axes[~kept], values[kept], axes[kept]
+    condition = values[0] / values[-1]
+    factor = np.ascontiguousarray((axes / values[:, None] / scale).T)
     if len(values) == root.shape[1]:
-        factor = (axes / values[:, None] / scale).T
         logdet = 2 * float(np.log(scale).sum() + np.log(values).sum())
-        return DenseCovariance(np.ascontiguousarray(factor), logdet)
+        return DenseCovariance(factor, logdet, condition)
     span, triangle = linalg.qr(
         (axes * values[:, None] * scale).T, mode="economic", check_finite=False
     )
-    factor = linalg.solve_triangular(triangle, span.T, lower=False, check_finite=False)
     logdet = 2 * float(np.log(np.abs(np.diagonal(triangle))).sum())
-    return DenseCovariance(np.ascontiguousarray(factor.T), logdet)
+    if tall:
+        null = linalg.qr((null / scale).T, mode="economic", check_finite=False)[0]
+        factor = factor - null @ (null.T @ factor)
+    else:
+        factor = linalg.solve_triangular(triangle, span.T, check_finite=False).T
+    return DenseCovariance(np.ascontiguousarray(factor), logdet, condition)
+
+
+def root_of(covariance: NDArray) -> NDArray:
+    """Root R (r, p) with ``R.T @ R`` equal to a covariance, as far as it has digits.
+
+    Directions of the correlation matrix whose variance is rounding are left out.
+    """
+    scale = np.sqrt(np.diagonal(covariance))
+    scale = np.where(scale > 0, scale, 1.0)
+    values, vectors = linalg.eigh(
+        covariance / scale / scale[:, None], driver="evd", check_finite=False
+    )
+    kept = values > 64 * rank_tolerance(covariance.shape) * values[-1]
+    return np.sqrt(values[kept])[:, None] * vectors[:, kept].T * scale
 
 
 def from_precision(precision: NDArray) -> DenseCovariance:

@@ -1,7 +1,7 @@
 """The whole fit: from rows to sums, from sums to an operator, and back to the rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from scipy import linalg
 
 from sklearn_gauss._numerics import dense, lowrank
 from sklearn_gauss._numerics.arrays import Frame, row_blocks
-from sklearn_gauss._numerics.density import log_density
+from sklearn_gauss._numerics.density import log_density, squared_mahalanobis
 from sklearn_gauss._numerics.gram import Gram, gram
 from sklearn_gauss._numerics.leave_one_out import (
     LeftOut,
@@ -18,6 +18,7 @@ from sklearn_gauss._numerics.leave_one_out import (
     concatenate,
     left_out,
     left_out_spread,
+    lost_sums,
 )
 from sklearn_gauss._numerics.moments import Moments, block_moments
 from sklearn_gauss._numerics.shrinkage import intensity
@@ -32,6 +33,7 @@ from sklearn_gauss._numerics.spectrum import (
 __all__ = [
     "Gaussian",
     "Sums",
+    "covariance",
     "estimate",
     "leave_one_out",
     "principal_axes",
@@ -92,7 +94,8 @@ def summarise(X: NDArray, *, centred: bool, dense: bool, by_column: bool) -> Sum
     frame = Frame.around(X) if centred else Frame.at_zero(X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         totals = _totals(X, frame, centred=centred, dense=dense)
-    if not _holds(totals, frame, X):
+        holds = _holds(totals, frame, X)
+    if not holds:
         frame = frame.rescaled(X, by_column=by_column)
         totals = _totals(X, frame, centred=centred, dense=dense)
     return Sums(totals, frame, centred, X)
@@ -140,7 +143,9 @@ def _dense_operator(sums: Sums, amount: float, ridge: float) -> dense.DenseCovar
     root = _root(sums) * np.sqrt((1 - amount) / totals.count)
     if ridge > 0:
         root = np.vstack([root, np.sqrt(ridge) * np.eye(totals.n_features)])
-    return dense.from_root(root)
+    operator = dense.from_root(root)
+    squared = isinstance(totals, Moments) and sums.rows is None
+    return replace(operator, condition=operator.condition ** (2 if squared else 1))
 
 
 def _root(sums: Sums) -> NDArray:
@@ -149,8 +154,7 @@ def _root(sums: Sums) -> NDArray:
         return sums.totals.rows
     if sums.rows is not None:
         return sums.centre.enter(sums.rows)
-    values, vectors = linalg.eigh(sums.totals.scatter, driver="evd", check_finite=False)
-    return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    return dense.root_of(sums.totals.scatter)
 
 
 def _spectrum(sums: Sums, amount: float) -> Spectrum:
@@ -175,6 +179,20 @@ def principal_axes(sums: Sums, floor: float = 0.0) -> Spectrum:
     return row_spectrum(sums.centre.enter(sums.rows))
 
 
+def covariance(sums: Sums, gaussian: Gaussian) -> NDArray:
+    """Covariance matrix (p, p) in the data's units, from the sums themselves."""
+    totals = sums.totals
+    if isinstance(totals, Gram):
+        scatter = totals.rows.T @ totals.rows
+    else:
+        scatter = totals.scatter.copy()
+    amount = gaussian.shrinkage
+    scatter *= (1 - amount) / totals.count
+    scatter.flat[:: len(scatter) + 1] += amount * totals.spread.target
+    scale = np.broadcast_to(sums.frame.scale, len(scatter))
+    return scatter * scale * scale[:, None]
+
+
 def leave_one_out(
     sums: Sums, gaussian: Gaussian, rule: str | float, X: NDArray
 ) -> LeftOut:
@@ -189,12 +207,32 @@ def leave_one_out(
     for rows in _whitened(sums, gaussian, rule, X):
         others = left_out_spread(spread, rows, centred=sums.centred)
         amount = intensity(rule, others)
-        parts.append(
-            left_out(rows, totals.count, amount, others.target, centred=sums.centred)
-        )
+        part = left_out(rows, totals.count, amount, others.target, centred=sums.centred)
+        doubtful = part.doubtful | (lost_sums(spread, others) & (rows.tau > 0))
+        parts.append(replace(part, doubtful=doubtful))
     found = concatenate(parts)
     volume = gaussian.centre.log_volume(gaussian.covariance.rank)
-    return LeftOut(found.squares, found.log_densities - volume)
+    found = replace(found, log_densities=found.log_densities - volume)
+    return _refitted(sums, rule, found) if sums.rows is not None else found
+
+
+def _refitted(sums: Sums, rule: str | float, found: LeftOut) -> LeftOut:
+    """Left-out densities with the doubtful ones from fits to the other rows."""
+    squares, densities = found.squares.copy(), found.log_densities.copy()
+    for i in np.flatnonzero(found.doubtful):
+        others = summarise(
+            np.delete(sums.rows, i, axis=0),
+            centred=sums.centred,
+            dense=isinstance(sums.totals, Moments),
+            by_column=rule == 0.0,
+        )
+        squares[i], densities[i] = np.inf, -np.inf
+        if others.totals.spread.trace > 0:
+            model = estimate(others, rule)
+            row = sums.rows[i : i + 1]
+            squares[i] = squared_mahalanobis(row, model.centre, model.covariance)[0]
+            densities[i] = model.log_density(squares[i])
+    return LeftOut(squares, densities, np.zeros(len(squares), dtype=bool))
 
 
 def _best_intensity(sums: Sums, X: NDArray) -> float:
@@ -230,11 +268,22 @@ def _whitened(
 
 def _whitened_unshrunk(sums: Sums, X: NDArray) -> Iterator[Whitened]:
     operator = _dense_operator(sums, 0.0, 0.0)
+    inner = operator.factor.T @ operator.factor
     for rows in row_blocks(*X.shape):
-        squares = operator.whiten(sums.centre.enter(X[rows])) ** 2
-        none = np.zeros(len(squares))
+        white = operator.whiten(sums.centre.enter(X[rows]))
+        solved = white @ inner
+        none = np.zeros(len(white))
         yield Whitened(
-            squares, np.zeros(operator.rank), 0, operator.logdet, 0.0, none, none, none
+            white**2,
+            np.zeros(operator.rank),
+            0,
+            operator.logdet,
+            0.0,
+            none,
+            none,
+            none,
+            inverse_squares=np.einsum("ij,ij->i", white, solved),
+            inverse_forms=np.einsum("ij,ij->i", solved, solved),
         )
 
 
@@ -252,6 +301,7 @@ def _whitened_gram(totals: Gram, spectrum: Spectrum, tau: float) -> Whitened:
         squares,
         np.einsum("ij,ij->i", totals.products, totals.products) / totals.count,
         totals.products @ squares,
+        leverages=spectrum.coordinates**2 / spectrum.squares,
     )
 
 

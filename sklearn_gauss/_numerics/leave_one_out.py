@@ -15,7 +15,12 @@ by, with precision eigenvalues kappa_j and squared whitened coordinates y_j^2,
     distance = alpha^2 g / (1 - b g),
     log-determinant = logdet Sigma_0 + sum_j log(s + t kappa_j) + log(1 - b g)
 
-by the formulas of Sherman and Morrison and of the determinant lemma.
+by the formulas of Sherman and Morrison and of the determinant lemma. Where 1 - b g is
+zero without shrinkage, leaving the row out lowers the rank; then the Moore-Penrose
+inverse of the rest follows from Meyer's formula for that case [1]_.
+
+.. [1] C. D. Meyer, "Generalized inversion of modified matrices", SIAM J. Applied
+   Mathematics 24 (1973), theorem 6.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,12 +47,22 @@ __all__ = [
 _GRID = np.logspace(-6, 0, 25)
 
 
+#: What must be left of 1 - b g, and of the sums without a row, relative to the sums with
+#: it: below, the subtraction has cost more digits than 1e-10 allows.
+_SAFE_REMAINDER, _SAFE_SHARE = 1e-5, 1e-4
+
+
 @dataclass(frozen=True)
 class LeftOut:
-    """Squared distances (n,) and log-densities (n,) under the fits without the row."""
+    """Squared distances (n,) and log-densities (n,) under the fits without the row.
+
+    ``doubtful`` (n,) marks rows that carry almost all of a sum, so that subtracting
+    them cancels: these are to be refitted.
+    """
 
     squares: NDArray
     log_densities: NDArray
+    doubtful: NDArray
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,10 @@ class Whitened:
     n_free : number of further directions, in which no training row lies: there the
         precision is 1 / tau
     logdet, tau : of Sigma_0
-    squares, forms, cubes : (n,), |z|^2, z'S z and z'sum(|z|^2 z)
+    squares, forms, cubes : (n,), |z|^2, z'S z and z'sum(|z|^2 z), for left-out sums
+    leverages : (n, k), squared entries of the rows' left singular vectors, if known;
+        with them 1 - b g is a sum of positive terms
+    inverse_squares, inverse_forms : (n,), z'(S^+)^2 z and z'(S^+)^3 z where tau = 0
     """
 
     coordinates: NDArray
@@ -70,6 +88,9 @@ class Whitened:
     squares: NDArray
     forms: NDArray
     cubes: NDArray
+    leverages: NDArray | None = None
+    inverse_squares: NDArray | None = None
+    inverse_forms: NDArray | None = None
 
 
 def left_out_spread(spread: Spread, rows: Whitened, *, centred: bool) -> Spread:
@@ -98,30 +119,72 @@ def left_out_spread(spread: Spread, rows: Whitened, *, centred: bool) -> Spread:
 def left_out(
     rows: Whitened, count: int, amount: NDArray, target: NDArray, *, centred: bool
 ) -> LeftOut:
-    """Left-out densities for left-out intensities and targets (n,), or scalars.
-
-    A row without which the covariance is singular is infinitely far.
-    """
+    """Left-out densities for left-out intensities and targets (n,), or scalars."""
     nu = 1 / (count - 1)
     alpha, beta = count * nu, count * nu**2 if centred else nu
-    s = (1 - amount) * alpha
-    t = np.atleast_1d(amount * target - s * rows.tau)[:, None]
-    s = np.broadcast_to(s, t.shape[:1])[:, None]
+    amount = np.broadcast_to(amount, len(rows.coordinates))
+    s = ((1 - amount) * alpha)[:, None]
+    ridge = (amount * target)[:, None]
+    t = ridge - s * rows.tau
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         pivots = s + t * rows.kappa
         g = (rows.coordinates / pivots).sum(axis=1)
         logdet = rows.logdet + np.log(pivots).sum(axis=1)
         if rows.n_free:
             logdet += rows.n_free * np.log(s + t / rows.tau)[:, 0]
-        remainder = 1 - np.ravel((1 - amount) * beta) * g
+        remainder = 1 - (1 - amount) * beta * g
+        doubtful = remainder < _SAFE_REMAINDER
+        if rows.leverages is not None and rows.tau > 0:
+            share = (rows.leverages * rows.kappa / pivots).sum(axis=1) * ridge[:, 0]
+            whole = 1 - 1 / count if centred else 1.0
+            free = np.maximum(whole - rows.leverages.sum(axis=1), 0.0)
+            free = np.where(free > 64 * count * EPS, free, 0.0)
+            remainder, doubtful = (free + share) / whole, np.zeros(len(g), dtype=bool)
         squares = g / remainder * (alpha**2 if centred else 1.0)
-        densities = log_density(
-            squares, len(rows.kappa) + rows.n_free, logdet + np.log(remainder)
-        )
+        rank = len(rows.kappa) + rows.n_free
+        densities = log_density(squares, rank, logdet + np.log(remainder))
+    doubtful |= ~np.isfinite(densities) | ((amount == 0) & (rows.tau > 0))
+    found = LeftOut(squares, densities, doubtful)
+    if rows.inverse_squares is None:
+        return found
+    return _with_lower_rank(found, rows, g, remainder, (alpha, beta), centred)
+
+
+def _with_lower_rank(
+    found: LeftOut,
+    rows: Whitened,
+    g: NDArray,
+    remainder: NDArray,
+    weights: tuple[float, float],
+    centred: bool,
+) -> LeftOut:
+    """Left-out densities with those rows put right that alone span a direction.
+
+    With u = (alpha S)^+ z the distance is (u'(alpha S)^+ u) g^2 / |u|^4 - g, and the
+    pseudo-determinant loses a factor beta |u|^2.
+    """
+    alpha, beta = weights
+    rank = len(rows.kappa)
     # What is left of 1 is rounding: the row alone carries a direction's variance.
-    singular = ~(remainder > 64 * len(rows.kappa) * EPS) | ~np.isfinite(densities)
+    single = np.abs(remainder) < 64 * rank * EPS
+    lengths = rows.inverse_squares / alpha**2
+    squares = rows.inverse_forms / alpha**3 * (g / lengths) ** 2 - g
+    squares = np.maximum(squares, 0.0) * (alpha**2 if centred else 1.0)
+    logdet = rows.logdet + rank * np.log(alpha) + np.log(beta * lengths)
+    densities = log_density(squares, rank - 1, logdet)
     return LeftOut(
-        np.where(singular, np.inf, squares), np.where(singular, -np.inf, densities)
+        np.where(single, squares, found.squares),
+        np.where(single, densities, found.log_densities),
+        found.doubtful & ~single,
+    )
+
+
+def lost_sums(whole: Spread, others: Spread) -> NDArray:
+    """Where a row carries so much of the sums that the others' share has no digits."""
+    return (
+        (others.trace < _SAFE_SHARE * whole.trace)
+        | (others.dispersion < _SAFE_SHARE * whole.dispersion)
+        | (others.quartic < _SAFE_SHARE * whole.quartic)
     )
 
 
@@ -147,5 +210,5 @@ def best_intensity(
 
 def concatenate(parts: Iterable[LeftOut]) -> LeftOut:
     """Left-out densities of several blocks of rows, in order."""
-    squares, densities = zip(*((p.squares, p.log_densities) for p in parts), strict=True)
-    return LeftOut(np.concatenate(squares), np.concatenate(densities))
+    fields = zip(*((p.squares, p.log_densities, p.doubtful) for p in parts), strict=True)
+    return LeftOut(*(np.concatenate(field) for field in fields))

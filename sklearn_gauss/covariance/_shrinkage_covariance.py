@@ -18,16 +18,24 @@ from sklearn_gauss._base import (
     clip_overflow,
     fit_context,
 )
-from sklearn_gauss._numerics.arrays import Frame
+from sklearn_gauss._numerics.arrays import EPS, Frame
 from sklearn_gauss._numerics.dense import DenseCovariance
 from sklearn_gauss._numerics.density import log_density, squared_mahalanobis
-from sklearn_gauss._numerics.gaussian import Gaussian, estimate, leave_one_out
+from sklearn_gauss._numerics.gaussian import (
+    Gaussian,
+    covariance,
+    estimate,
+    leave_one_out,
+)
 from sklearn_gauss._numerics.lowrank import LowRankIsotropic
 from sklearn_gauss._numerics.stream import Stream, extend
 from sklearn_gauss.exceptions import RankDeficientWarning
 
 #: Largest p x p array that ``covariance_`` and ``precision_`` allocate: p = 11 585.
 MAX_DENSE_BYTES = 2**30
+
+#: Relative error of distances from which on a nearly singular covariance is warned of.
+LEAST_PRECISION = 1e-4
 
 _FITTED = (
     "location_",
@@ -310,8 +318,8 @@ default="ledoit_wolf"
         """Covariance matrix (n_features, n_features), made when asked for."""
         self._check_is_fitted()
         self._check_size()
-        scale = np.broadcast_to(self.scale_, self.location_.shape)
-        return self._operator().to_dense() * scale * scale[:, None]
+        sums = Stream.unpack(self._stream).sums(**self._options())
+        return covariance(sums, self._gaussian())
 
     def _fit(self, X):
         """Fit to checked rows; the sums and the model, for whoever builds on them."""
@@ -387,15 +395,31 @@ default="ledoit_wolf"
             self.noise_variance_ = model.covariance.noise
         else:
             self.precision_factor_ = model.covariance.factor
-        if self.rank_ < X.shape[1]:
-            warnings.warn(
-                f"The unshrunk covariance has rank {self.rank_} in {X.shape[1]} "
-                "dimensions: deviations in directions without variance do not count. "
-                "Use shrinkage to make them count.",
-                RankDeficientWarning,
-                stacklevel=5,
-            )
+        self._warn_of_rank(model.covariance)
         return model
+
+    def _warn_of_rank(self, covariance):
+        condition = getattr(covariance, "condition", 1.0)
+        if covariance.rank < covariance.n_features:
+            message = (
+                f"The unshrunk covariance has rank {covariance.rank} in "
+                f"{covariance.n_features} dimensions: deviations in directions without "
+                "variance do not count."
+            )
+        elif condition * EPS > LEAST_PRECISION:
+            message = (
+                f"The unshrunk covariance is all but rank-deficient in its "
+                f"{covariance.n_features} dimensions: with a condition of "
+                f"{condition:.0e} distances are not known to within "
+                f"{condition * EPS:.0e}."
+            )
+        else:
+            return
+        warnings.warn(
+            f"{message} Use shrinkage, or drop dependent features.",
+            RankDeficientWarning,
+            stacklevel=6,
+        )
 
     def _operator(self):
         """The covariance operator, in units of ``scale_``, from the stored arrays."""

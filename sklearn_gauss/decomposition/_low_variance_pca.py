@@ -270,12 +270,19 @@ class LowVariancePCA(
             squares, axes = with_null_axes(squares, axes, min(count, axes.shape[1]))
         kept = self._kept(squares / total)
         centre = sums.centre
+        with np.errstate(over="ignore"):
+            variances = squares[kept] / (count - 1) * centre.scale**2
+        if not np.all(np.isfinite(variances) & ((variances > 0) | (squares[kept] == 0))):
+            raise ValueError(
+                "The variances of X are outside of float64's range; rescale X, for "
+                f"instance by 1 / {np.abs(centre.scale):.1e}."
+            )
         self.mean_, self.mean_low_ = centre.location
         self.scale_ = centre.scale
         largest = np.abs(axes[kept]).argmax(axis=1)
         signs = np.sign(np.take_along_axis(axes[kept], largest[:, None], axis=1))
         self.components_ = axes[kept] * signs
-        self.explained_variance_ = squares[kept] / (count - 1) * centre.scale**2
+        self.explained_variance_ = variances
         self.explained_variance_ratio_ = squares[kept] / total
         self.n_components_ = len(self.components_)
         if self.whiten and not self.explained_variance_.min() > 0:

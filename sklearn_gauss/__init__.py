@@ -1,2 +1,39 @@
-"""sklearn_gauss."""
-from sklearn_gauss._version import __version__ as __version__
+"""Calibrated anomaly detection by density, for deep features and feature matrices.
+
+===========================  ============================================================
+``covariance``               `ShrinkageCovariance`
+``detection``                `MahalanobisDetector`, `LevelEnsemble`, `CalibratedDetector`
+``decomposition``            `LowVariancePCA`
+``feature_extraction``       `CNNFeatureExtractor`, images to features
+``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`
+``datasets``                 `load_inspection_folder`, `make_inspection_images`,
+                             `save_inspection_folder`
+``plotting``                 `ScoreDisplay`, `WorkingPointDisplay`
+``exceptions``               warnings and errors
+===========================  ============================================================
+
+Below them lie ``_base``, the verbs that detectors share, and ``_numerics``, pure
+functions on arrays. Importing the package never imports torch, Pillow or matplotlib.
+"""
+
+from sklearn_gauss import (
+    covariance,
+    datasets,
+    decomposition,
+    detection,
+    exceptions,
+    feature_extraction,
+    model_selection,
+)
+from sklearn_gauss._version import __version__
+
+__all__ = [
+    "__version__",
+    "covariance",
+    "datasets",
+    "decomposition",
+    "detection",
+    "exceptions",
+    "feature_extraction",
+    "model_selection",
+]

@@ -42,10 +42,10 @@ def row_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
 
 
 def mirrored(lower: NDArray) -> NDArray:
-    """Symmetric C-ordered matrix from the lower triangle, the upper one unread."""
-    matrix = np.tril(lower)
-    matrix += np.tril(lower, -1).T
-    return matrix
+    """Symmetric matrix from its lower triangle, with zeros above it."""
+    matrix = lower + lower.T
+    matrix.flat[:: len(matrix) + 1] *= 0.5
+    return np.ascontiguousarray(matrix)
 
 
 def squared_deviation(matrix: NDArray, divisor: float) -> float:
@@ -122,8 +122,10 @@ class Frame:
 
     @property
     def location(self) -> tuple[NDArray, NDArray]:
-        """Mean in the data's units, rounded, and its rounding error."""
-        return exact_sum(self.origin, self.shift * self.scale)
+        """Mean in the data's units, rounded, and what was rounded off, over ``scale``."""
+        total, error = exact_sum(self.origin / self.scale, self.shift)
+        location = total * self.scale
+        return location, error + (total - location / self.scale)
 
     def log_volume(self, rank: int) -> float:
         """Log of the volume of a unit cube of ``rank`` directions of this frame."""
@@ -142,14 +144,15 @@ class Frame:
         else:
             Z = np.multiply(X, 1.0 / self.scale, dtype=np.float64)
             Z -= self.origin / self.scale
-        Z -= self.shift
+        if self.shift.any():
+            Z -= self.shift
         return Z
 
     def holds(self, sum_of_squares: NDArray, quartic: float, X: NDArray) -> bool:
         """Whether sums taken in this frame kept their digits.
 
         ``sum_of_squares`` (p,) and ``quartic`` are sums over the rows of z_j^2 and of
-        the fourth power of the length of z.
+        the fourth power of the length of z; (1,) is the sum over the columns too.
         """
         total = float(sum_of_squares.sum())
         if not np.isfinite(quartic) or not np.isfinite(total):
@@ -157,4 +160,5 @@ class Frame:
         if total > 0 and not _SAFE_SQUARES[0] < total < _SAFE_SQUARES[1]:
             return False
         lost = sum_of_squares < _SAFE_VARIANCE
-        return not (lost.any() and np.ptp(X[:, lost], axis=0).any())
+        columns = lost if len(lost) == X.shape[1] else slice(None)
+        return not (lost.any() and np.ptp(X[:, columns], axis=0).any())

@@ -132,30 +132,38 @@ def from_root(root: NDArray) -> DenseCovariance:
     if len(values) == root.shape[1]:
         logdet = 2 * float(np.log(scale).sum() + np.log(values).sum())
         return DenseCovariance(factor, logdet, condition)
-    span, triangle = linalg.qr(
-        (axes * values[:, None] * scale).T, mode="economic", check_finite=False
-    )
-    logdet = 2 * float(np.log(np.abs(np.diagonal(triangle))).sum())
+    logdet = 2 * float(np.log(values).sum())
     if tall:
-        null = linalg.qr((null / scale).T, mode="economic", check_finite=False)[0]
+        null, outside = linalg.qr((null / scale).T, mode="economic", check_finite=False)
         factor = factor - null @ (null.T @ factor)
+        # Jacobi's identity of complementary minors: det(V'D^2 V) over the row space.
+        logdet += 2 * float(np.log(scale).sum() + _log_diagonal(outside))
     else:
-        factor = linalg.solve_triangular(triangle, span.T, check_finite=False).T
+        span, inside = linalg.qr(
+            (axes * values[:, None] * scale).T, mode="economic", check_finite=False
+        )
+        factor = linalg.solve_triangular(inside, span.T, check_finite=False).T
+        logdet = 2 * _log_diagonal(inside)
     return DenseCovariance(np.ascontiguousarray(factor), logdet, condition)
 
 
-def root_of(covariance: NDArray) -> NDArray:
-    """Root R (r, p) with ``R.T @ R`` equal to a covariance, as far as it has digits.
+def _log_diagonal(triangle: NDArray) -> float:
+    return float(np.log(np.abs(np.diagonal(triangle))).sum())
 
-    Directions of the correlation matrix whose variance is rounding are left out.
+
+def root_of(covariance: NDArray) -> NDArray:
+    """Root R (p, p) with ``R.T @ R`` equal to a covariance, as far as it has digits.
+
+    Directions of the correlation matrix whose variance is rounding have zero rows.
     """
     scale = np.sqrt(np.diagonal(covariance))
     scale = np.where(scale > 0, scale, 1.0)
     values, vectors = linalg.eigh(
         covariance / scale / scale[:, None], driver="evd", check_finite=False
     )
-    kept = values > 64 * rank_tolerance(covariance.shape) * values[-1]
-    return np.sqrt(values[kept])[:, None] * vectors[:, kept].T * scale
+    rounding = 64 * rank_tolerance(covariance.shape) * values[-1]
+    values = np.where(values > rounding, values, 0.0)
+    return np.sqrt(values)[:, None] * vectors.T * scale
 
 
 def from_precision(precision: NDArray) -> DenseCovariance:

@@ -24,6 +24,7 @@ from sklearn_gauss._numerics.moments import Moments, block_moments
 from sklearn_gauss._numerics.shrinkage import intensity
 from sklearn_gauss._numerics.spectrum import (
     SQUARED_CONDITION,
+    Choice,
     Spectrum,
     gram_spectrum,
     row_spectrum,
@@ -94,7 +95,7 @@ def summarise(X: NDArray, *, centred: bool, dense: bool, by_column: bool) -> Sum
     frame = Frame.around(X) if centred else Frame.at_zero(X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         totals = _totals(X, frame, centred=centred, dense=dense)
-        holds = _holds(totals, frame, X)
+        holds = _holds(totals, frame, X, by_column)
     if not holds:
         frame = frame.rescaled(X, by_column=by_column)
         totals = _totals(X, frame, centred=centred, dense=dense)
@@ -106,10 +107,11 @@ def _totals(X: NDArray, frame: Frame, *, centred: bool, dense: bool) -> Gram | M
     return (gram if few else block_moments)(X, frame, centred=centred)
 
 
-def _holds(totals: Gram | Moments, frame: Frame, X: NDArray) -> bool:
+def _holds(totals: Gram | Moments, frame: Frame, X: NDArray, by_column: bool) -> bool:
     if isinstance(totals, Gram):
         lengths = np.diagonal(totals.products)
-        return frame.holds(totals.sum_of_squares, float(lengths @ lengths), X)
+        columns = totals.sum_of_squares if by_column else lengths.sum(keepdims=True)
+        return frame.holds(columns, float(lengths @ lengths), X)
     return frame.holds(np.diagonal(totals.scatter), totals.quartic, X)
 
 
@@ -163,20 +165,22 @@ def _spectrum(sums: Sums, amount: float) -> Spectrum:
     return principal_axes(sums, floor)
 
 
-def principal_axes(sums: Sums, floor: float = 0.0) -> Spectrum:
-    """Principal axes, by decreasing sum of squares.
+def principal_axes(
+    sums: Sums, floor: float = 0.0, choose: Choice | None = None
+) -> Spectrum:
+    """Principal axes, by decreasing sum of squares; all, or those that are chosen.
 
     ``floor`` is what will be added to the sums of squares: axes far below it need no
     digits of their own.
     """
     totals = sums.totals
     if isinstance(totals, Gram):
-        return gram_spectrum(totals, floor=floor)
+        return gram_spectrum(totals, floor=floor, choose=choose)
     spectrum = scatter_spectrum(totals.scatter)
     smallest = spectrum.squares[-1] if len(spectrum.squares) == len(totals.mean) else 0
     if sums.rows is None or smallest + floor > SQUARED_CONDITION * spectrum.squares[0]:
-        return spectrum
-    return row_spectrum(sums.centre.enter(sums.rows))
+        return spectrum.chosen(choose)
+    return row_spectrum(sums.centre.enter(sums.rows)).chosen(choose)
 
 
 def covariance(sums: Sums, gaussian: Gaussian) -> NDArray:

@@ -65,9 +65,7 @@ class Gram:
 def gram(X: NDArray, frame: Frame, *, centred: bool = True) -> Gram:
     """Gram matrix of rows X (n, p) about their mean, or about the data's zero."""
     Z = frame.enter(X)
-    mean = np.zeros(X.shape[1])
-    for _ in range(2 if centred else 0):  # the second pass takes out what rounding left
-        step = Z.mean(axis=0)
-        Z -= step
-        mean += step
+    mean = Z.mean(axis=0) if centred else np.zeros(X.shape[1])
+    if centred:
+        Z -= mean
     return Gram(mean, Z, mirrored(dsyrk(1.0, Z.T, trans=1, lower=1)))

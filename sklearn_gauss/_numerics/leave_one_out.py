@@ -167,11 +167,14 @@ def _with_lower_rank(
     rank = len(rows.kappa)
     # What is left of 1 is rounding: the row alone carries a direction's variance.
     single = np.abs(remainder) < 64 * rank * EPS
-    lengths = rows.inverse_squares / alpha**2
-    squares = rows.inverse_forms / alpha**3 * (g / lengths) ** 2 - g
-    squares = np.maximum(squares, 0.0) * (alpha**2 if centred else 1.0)
-    logdet = rows.logdet + rank * np.log(alpha) + np.log(beta * lengths)
-    densities = log_density(squares, rank - 1, logdet)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        lengths = rows.inverse_squares / alpha**2
+        squares = rows.inverse_forms / alpha**3 * (g / lengths) ** 2 - g
+        squares = np.maximum(squares, 0.0) * (alpha**2 if centred else 1.0)
+        logdet = rows.logdet + rank * np.log(alpha) + np.log(beta * lengths)
+        densities = log_density(squares, rank - 1, logdet)
+    if rank == 1:  # the other rows are all equal
+        squares, densities = np.full_like(g, np.inf), np.full_like(g, -np.inf)
     return LeftOut(
         np.where(single, squares, found.squares),
         np.where(single, densities, found.log_densities),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
+from scipy.linalg.blas import dgemm, dsyrk
 
 from sklearn_gauss._numerics.arrays import (
     Frame,
@@ -51,59 +51,76 @@ class Moments:
             n, p, diagonal.sum(), squared_deviation(self.scatter, n), self.quartic / n
         )
 
-    def recentred(self, step: NDArray) -> "Moments":
-        """The same rows about ``mean - step``.
-
-        With t = tr(scatter) and s = |step|^2:
-        scatter += n step step';  cubic += t step + 2 scatter step + n s step;
-        quartic += 4 step'cubic + 4 step'scatter step + 2 s t + n s^2
-        (scatter and cubic on the right are the old ones).
-        """
-        n, s = self.count, float(step @ step)
-        t = float(np.trace(self.scatter))
-        drift = self.scatter @ step
-        return Moments(
-            n,
-            self.mean - step,
-            self.scatter + n * np.outer(step, step),
-            self.cubic + 2 * drift + (t + n * s) * step,
-            self.quartic
-            + float(4 * (step @ self.cubic) + 4 * (step @ drift) + 2 * s * t + n * s * s),
-        )
-
 
 def block_moments(X: NDArray, frame: Frame, *, centred: bool = True) -> Moments:
     """Moments of rows X (n, p) about their mean, or about the data's zero.
 
-    Two passes: the mean, then blocks of centred rows whose products a symmetric
-    rank-k update adds up. What rounding leaves in the mean is put right at the end.
+    One pass of blocks, summed about the frame's origin by symmetric rank-k updates,
+    then moved to the mean. The origin lies among the data, so little cancels. All
+    products come from SciPy's BLAS: NumPy's has threads of its own, and the two would
+    wait for each other.
     """
     n, p = X.shape
-    start = np.zeros(p)
-    if centred:
-        for rows in row_blocks(n, p):
-            start += frame.enter(X[rows]).sum(axis=0)
-        start /= n
-    frame = frame.moved(start)
     scatter = np.zeros((p, p), order="F")
-    cubic, remainder, quartic = np.zeros(p), np.zeros(p), 0.0
+    sums, quartic = np.zeros((2, p)), 0.0
     for rows in row_blocks(n, p):
         Z = frame.enter(X[rows])
         scatter = dsyrk(1.0, Z.T, beta=1.0, c=scatter, lower=1, overwrite_c=1)
-        squares = np.einsum("ij,ij->i", Z, Z)
-        cubic += squares @ Z
-        quartic += float(squares @ squares)
-        remainder += Z.sum(axis=0)
-    sums = Moments(n, start, mirrored(scatter), cubic, quartic)
-    return sums.recentred(-remainder / n) if centred else sums
+        weights = np.ones((2, len(Z)))
+        np.einsum("ij,ij->i", Z, Z, out=weights[1])
+        sums += dgemm(1.0, Z.T, weights.T).T
+        quartic += float(weights[1] @ weights[1])
+    moments = Moments(n, np.zeros(p), mirrored(scatter), sums[1], quartic)
+    return _about_mean(moments, sums[0] / n) if centred else moments
+
+
+def _about_mean(moments: Moments, mean: NDArray) -> Moments:
+    """Moments about the mean from the same sums about zero.
+
+    With u the mean, t = tr(scatter) and s = |u|^2 (scatter C, cubic b, quartic a):
+    C - n u u';  b - t u - 2 C u + 2 n s u;  a - 4 u'b + 4 u'C u + 2 s t - 3 n s^2.
+    """
+    n, s, t = moments.count, float(mean @ mean), float(np.trace(moments.scatter))
+    drift = moments.scatter @ mean
+    return Moments(
+        n,
+        mean,
+        moments.scatter - np.multiply.outer(n * mean, mean),
+        moments.cubic - 2 * drift + (2 * n * s - t) * mean,
+        moments.quartic
+        - 4 * float(mean @ moments.cubic)
+        + 4 * float(mean @ drift)
+        + 2 * s * t
+        - 3 * n * s * s,
+    )
 
 
 def merge(first: Moments, second: Moments) -> Moments:
-    """Moments of both sets of rows together, about their common mean."""
+    """Moments of both sets of rows together, about their common mean.
+
+    Each set moves by a multiple u of the gap between the means, by which
+    cubic += t u + 2 C u + n s u;  quartic += 4 u'cubic + 4 u'C u + 2 s t + n s^2
+    (cubic and C on the right are the old ones), and the scatter matrices gain
+    n1 n2 / n gap gap' together.
+    """
     n = first.count + second.count
     gap = second.mean - first.mean
-    a = first.recentred(gap * (-second.count / n))
-    b = second.recentred(gap * (first.count / n))
-    return Moments(
-        n, a.mean, a.scatter + b.scatter, a.cubic + b.cubic, a.quartic + b.quartic
+    scatter = np.multiply.outer(gap * (first.count * second.count / n), gap)
+    scatter += first.scatter
+    scatter += second.scatter
+    cubics, quartics = zip(
+        _moved(first, gap * (-second.count / n)),
+        _moved(second, gap * (first.count / n)),
+        strict=True,
     )
+    mean = first.mean + gap * (second.count / n)
+    return Moments(n, mean, scatter, sum(cubics), sum(quartics))
+
+
+def _moved(moments: Moments, u: NDArray) -> tuple[NDArray, float]:
+    """Cubic and quartic sums about ``mean - u``."""
+    n, s, t = moments.count, float(u @ u), float(np.trace(moments.scatter))
+    drift = moments.scatter @ u
+    cubic = moments.cubic + 2 * drift + (t + n * s) * u
+    quartic = 4 * (u @ moments.cubic) + 4 * (u @ drift) + 2 * s * t + n * s * s
+    return cubic, moments.quartic + float(quartic)

@@ -5,6 +5,7 @@ condition number: an eigenvalue below `SQUARED_CONDITION` times the largest has 
 digits that are promised. Those come from a singular value decomposition of the rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,12 +44,26 @@ class Spectrum:
     axes: NDArray
     coordinates: NDArray | None
 
+    def chosen(self, choose: Callable[[NDArray], slice] | None) -> "Spectrum":
+        """Those axes that ``choose`` picks by their sums of squares."""
+        if choose is None:
+            return self
+        picked = choose(self.squares)
+        kept = None if self.coordinates is None else self.coordinates[:, picked]
+        return Spectrum(self.squares[picked], self.axes[picked], kept)
 
-def gram_spectrum(gram: Gram, *, floor: float = 0.0) -> Spectrum:
+
+#: Chooses among axes by their sums of squares, which come in decreasing order.
+Choice = Callable[[NDArray], slice]
+
+
+def gram_spectrum(
+    gram: Gram, *, floor: float = 0.0, choose: Choice | None = None
+) -> Spectrum:
     """Principal axes of the rows of a Gram matrix, n <= p.
 
     ``floor`` is what will be added to every sum of squares: axes far below it need no
-    digits of their own.
+    digits of their own. Only the axes that ``choose`` picks are computed.
     """
     squares, vectors = linalg.eigh(gram.products, driver="evd", check_finite=False)
     squares, vectors = squares[::-1], vectors[:, ::-1]
@@ -57,14 +72,15 @@ def gram_spectrum(gram: Gram, *, floor: float = 0.0) -> Spectrum:
         kept = squares > SQUARED_CONDITION * largest
         # Centred rows span n - 1 dimensions at most: fewer may be small ones, not none.
         if kept.sum() < gram.count - 1:
-            return row_spectrum(gram.rows)
+            return row_spectrum(gram.rows).chosen(choose)
     else:
         kept = squares > gram.count * EPS * largest
-    squares, vectors = squares[kept], np.ascontiguousarray(vectors[:, kept])
+    squares, vectors = squares[kept], vectors[:, kept]
+    if choose is not None:
+        picked = choose(squares)
+        squares, vectors = squares[picked], vectors[:, picked]
     roots = np.sqrt(squares)
-    axes = vectors.T @ gram.rows
-    axes /= roots[:, None]
-    return Spectrum(squares, axes, vectors * roots)
+    return Spectrum(squares, (vectors / roots).T @ gram.rows, vectors * roots)
 
 
 def scatter_spectrum(scatter: NDArray) -> Spectrum:

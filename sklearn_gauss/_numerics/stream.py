@@ -76,9 +76,12 @@ def extend(
     seen = stream.count if stream else 0
     count, p = seen + len(X), X.shape[1]
     priority = np.random.Generator(np.random.PCG64(0).advance(seen)).random(len(X))
-    rows = X if stream is None else np.concatenate([stream.rows, X])
-    priority = priority if stream is None else np.append(stream.priority, priority)
-    if stream is not None and stream.moments is not None:
+    summed = stream is not None and stream.moments is not None
+    rows = X
+    if stream is not None and (keep or not summed):
+        rows = np.concatenate([stream.rows, X])
+        priority = np.append(stream.priority, priority)
+    if summed:
         frame = Frame(stream.origin, np.zeros(p), stream.scale)
         moments = merge(stream.moments, block_moments(X, frame, centred=centred))
     elif count > p or dense:

@@ -77,8 +77,8 @@ default="ledoit_wolf"
     location_ : ndarray of shape (n_features,)
         Mean.
     location_low_ : ndarray of shape (n_features,)
-        Part of the mean below the precision of ``location_``, which distances subtract
-        as well.
+        Part of the mean below the precision of ``location_``, in units of ``scale_``,
+        which distances subtract as well.
     shrinkage_ : float
         Intensity a.
     rank_ : int
@@ -131,9 +131,9 @@ default="ledoit_wolf"
     >>> X = np.random.default_rng(0).normal(size=(50, 2000))
     >>> model = ShrinkageCovariance().fit(X)
     >>> round(model.shrinkage_, 2)
-    0.98
+    0.96
     >>> model.mahalanobis(X[:2]).round()
-    array([2006., 1987.])
+    array([775., 769.])
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -431,7 +431,7 @@ default="ledoit_wolf"
         )
 
     def _centre(self):
-        return Frame(self.location_, self.location_low_ / self.scale_, self.scale_)
+        return Frame(self.location_, self.location_low_, self.scale_)
 
     def _gaussian(self):
         return Gaussian(self._centre(), self._operator(), self.shrinkage_)

@@ -75,7 +75,8 @@ class LowVariancePCA(
     mean_ : ndarray of shape (n_features,)
         Mean of the training rows.
     mean_low_ : ndarray of shape (n_features,)
-        Part of the mean below the precision of ``mean_``, subtracted as well.
+        Part of the mean below the precision of ``mean_``, in units of ``scale_``,
+        subtracted as well.
     scale_ : ndarray of shape ()
         Power of two by which rows are divided before anything is squared: 1 but for
         data around 1e-70 or 1e70 and beyond.
@@ -212,7 +213,7 @@ class LowVariancePCA(
         """
         check_is_fitted(self, "components_")
         X = check_rows(self, X, reset=False)
-        centre = Frame(self.mean_, self.mean_low_ / self.scale_, self.scale_)
+        centre = Frame(self.mean_, self.mean_low_, self.scale_)
         coordinates = (centre.enter(X) @ self.components_.T) * self.scale_
         if self.whiten:
             coordinates /= np.sqrt(self.explained_variance_)
@@ -239,7 +240,9 @@ class LowVariancePCA(
                 "components."
             )
         coordinates = X * np.sqrt(self.explained_variance_) if self.whiten else X
-        rows = coordinates @ self.components_ + (self.mean_ + self.mean_low_)
+        rows = coordinates @ self.components_ + (
+            self.mean_ + self.mean_low_ * self.scale_
+        )
         return rows.astype(X.dtype, copy=False)
 
     @property
@@ -264,26 +267,22 @@ class LowVariancePCA(
         total, count = sums.totals.spread.trace * sums.totals.count, sums.totals.count
         if not total > 0:
             return False
-        spectrum = principal_axes(sums)
-        squares, axes = spectrum.squares, spectrum.axes
-        if not self.drop_null:
-            squares, axes = with_null_axes(squares, axes, min(count, axes.shape[1]))
-        kept = self._kept(squares / total)
+        squares, axes = self._kept_axes(sums, total)
         centre = sums.centre
         with np.errstate(over="ignore"):
-            variances = squares[kept] / (count - 1) * centre.scale**2
-        if not np.all(np.isfinite(variances) & ((variances > 0) | (squares[kept] == 0))):
+            variances = squares / (count - 1) * centre.scale**2
+        if not np.all(np.isfinite(variances) & ((variances > 0) | (squares == 0))):
             raise ValueError(
                 "The variances of X are outside of float64's range; rescale X, for "
                 f"instance by 1 / {np.abs(centre.scale):.1e}."
             )
         self.mean_, self.mean_low_ = centre.location
         self.scale_ = centre.scale
-        largest = np.abs(axes[kept]).argmax(axis=1)
-        signs = np.sign(np.take_along_axis(axes[kept], largest[:, None], axis=1))
-        self.components_ = axes[kept] * signs
+        largest = np.abs(axes).argmax(axis=1)
+        signs = np.sign(np.take_along_axis(axes, largest[:, None], axis=1))
+        self.components_ = axes * signs
         self.explained_variance_ = variances
-        self.explained_variance_ratio_ = squares[kept] / total
+        self.explained_variance_ratio_ = squares / total
         self.n_components_ = len(self.components_)
         if self.whiten and not self.explained_variance_.min() > 0:
             raise ValueError(
@@ -291,6 +290,17 @@ class LowVariancePCA(
                 "drop_null=True."
             )
         return True
+
+    def _kept_axes(self, sums, total):
+        """Sums of squares along the kept axes, and the axes."""
+        if self.drop_null:
+            spectrum = principal_axes(sums, choose=lambda s: self._kept(s / total))
+            return spectrum.squares, spectrum.axes
+        spectrum = principal_axes(sums)
+        count = min(sums.totals.count, sums.totals.n_features)
+        squares, axes = with_null_axes(spectrum.squares, spectrum.axes, count)
+        kept = self._kept(squares / total)
+        return squares[kept], axes[kept]
 
     def _kept(self, ratio):
         """Slice of the components, which are sorted by decreasing share of variance."""

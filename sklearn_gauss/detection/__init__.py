@@ -1,6 +1,7 @@
 """Detectors: what is improbable under a density of normal rows."""
 
+from sklearn_gauss.detection._calibrated import CalibratedDetector
 from sklearn_gauss.detection._level_ensemble import LevelEnsemble
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
-__all__ = ["LevelEnsemble", "MahalanobisDetector"]
+__all__ = ["CalibratedDetector", "LevelEnsemble", "MahalanobisDetector"]

@@ -6,7 +6,6 @@ from typing import ClassVar
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,8 +19,8 @@ from sklearn_gauss._base import (
     check_rows,
     fit_context,
 )
+from sklearn_gauss.detection._held_out import fit_quietly, held_out
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
-from sklearn_gauss.exceptions import CalibrationWarning
 
 #: Score of a row from its scores by level (n, n_levels); higher is more normal.
 AGGREGATES = {
@@ -59,7 +58,7 @@ class LevelEnsemble(BaseDetector):
         Number of folds for left-out scores where the detector has none of its own, as
         a Pipeline. Every fold fits all levels once.
     n_jobs : int, default=None
-        Number of levels, or folds, to fit in parallel.
+        Number of levels to fit in parallel.
 
     Attributes
     ----------
@@ -101,6 +100,7 @@ class LevelEnsemble(BaseDetector):
     >>> ensemble.fit(X).predict([[0.0] * 30, [3.0] * 30])
     array([ 1, -1])
     >>> ensemble.level_scores([[3.0] * 30]).round(1)
+    array([[ -9.4, -13.7]])
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -155,7 +155,7 @@ class LevelEnsemble(BaseDetector):
         self.detectors_ = self._fit_levels(X)
         left_out = [self._left_out(detector, len(X)) for detector in self.detectors_]
         if any(scores is None for scores in left_out):
-            levels = self._cross_fitted(X)
+            levels = held_out(X, self._fit_levels, self._level_scores, cv=self.cv)
         else:
             levels = np.column_stack(left_out)
         self.calibration_scores_ = AGGREGATES[self.aggregate](levels)
@@ -210,18 +210,9 @@ class LevelEnsemble(BaseDetector):
     def _fit_levels(self, X):
         detector = MahalanobisDetector() if self.detector is None else self.detector
         return Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_quietly)(clone(detector), X[:, columns])
+            delayed(fit_quietly)(clone(detector), X[:, columns])
             for columns in self.levels_.values()
         )
-
-    def _cross_fitted(self, X):
-        """Scores by level (n, n_levels) of rows held out in turn."""
-        levels = np.empty((len(X), len(self.levels_)))
-        folds = KFold(min(self.cv, len(X)), shuffle=True, random_state=0)
-        for train, held_out in folds.split(X):
-            detectors = self._fit_levels(X[train])
-            levels[held_out] = self._level_scores(detectors, X[held_out])
-        return levels
 
     def _find_levels(self, n_features):
         if self.levels is None:
@@ -289,10 +280,3 @@ class LevelEnsemble(BaseDetector):
 
 def _last(detector):
     return detector[-1] if isinstance(detector, Pipeline) else detector
-
-
-def _fit_quietly(detector, X):
-    """Fit one level; its own threshold is not used, so nor are warnings about it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
-        return detector.fit(X)

@@ -437,15 +437,15 @@ def test_left_out_scores_are_those_of_refits(shrinkage, offset, data):
 
 @settings(often, max_examples=10)
 @given(example=any_shape(most=8, features=10))
-def test_left_out_scores_with_the_left_out_intensity(example):
+def test_left_out_scores_keep_an_intensity_found_by_leaving_out(example):
     X, _, _ = example
     if X.shape[1] < 2:
         return
     event("decided")
-    got = detector(X, "loo").calibration_scores_
-    # The intensity is the maximum of a smooth function, found by search: its
-    # error enters the likelihood squared, but each single score linearly.
-    assert_same(got, refitted_scores(X, "loo"), 1e-4, 1.0)
+    fitted = detector(X, "loo")
+    # The intensity is the one that the left-out rows chose together: it is kept.
+    want = refitted_scores(X, float(fitted.shrinkage_))
+    assert_same(fitted.calibration_scores_, want, 1e-10, 1.0)
 
 
 # ------------------------------------------------------------------ calibration

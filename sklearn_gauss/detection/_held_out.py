@@ -1,0 +1,51 @@
+"""Scores of rows under detectors that have not seen them, fold by fold."""
+
+import warnings
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.model_selection import KFold
+
+from sklearn_gauss.exceptions import CalibrationWarning
+
+__all__ = ["fit_quietly", "held_out"]
+
+
+def fit_quietly(detector, X):
+    """Fit a part of a whole: its own threshold is not used, nor are warnings about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        return detector.fit(X)
+
+
+def held_out(X, fit, score, *, cv, n_jobs=None):
+    """Score every row of X by what was fitted to the other folds.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows.
+    fit : callable
+        Takes rows, returns something fitted.
+    score : callable
+        Takes that and rows, returns scores of shape (n_rows, ...).
+    cv : int
+        Number of folds, n_samples at most; rows are shuffled in a fixed way.
+    n_jobs : int, default=None
+        Number of folds to fit in parallel.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_samples, ...)
+        In the order of X.
+    """
+    folds = list(KFold(min(cv, len(X)), shuffle=True, random_state=0).split(X))
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(_score_fold)(X, fit, score, *fold) for fold in folds
+    )
+    order = np.concatenate([test for _, test in folds])
+    return np.concatenate(parts)[np.argsort(order)]
+
+
+def _score_fold(X, fit, score, train, test):
+    return score(fit(X[train]), X[test])

@@ -10,7 +10,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gauss._base import (
-    Deferred,
     Interval,
     Real,
     StrOptions,
@@ -28,7 +27,8 @@ from sklearn_gauss._numerics.gaussian import (
     leave_one_out,
 )
 from sklearn_gauss._numerics.lowrank import LowRankIsotropic
-from sklearn_gauss._numerics.stream import Stream, extend
+from sklearn_gauss._numerics.stream import extend
+from sklearn_gauss._streaming import StreamingEstimator
 from sklearn_gauss.exceptions import RankDeficientWarning
 
 #: Largest p x p array that ``covariance_`` and ``precision_`` allocate: p = 11 585.
@@ -37,21 +37,8 @@ MAX_DENSE_BYTES = 2**30
 #: Relative error of distances from which on a nearly singular covariance is warned of.
 LEAST_PRECISION = 1e-4
 
-_FITTED = (
-    "location_",
-    "location_low_",
-    "scale_",
-    "shrinkage_",
-    "rank_",
-    "log_det_",
-    "components_",
-    "excess_variance_",
-    "noise_variance_",
-    "precision_factor_",
-)
 
-
-class ShrinkageCovariance(Deferred, BaseEstimator):
+class ShrinkageCovariance(StreamingEstimator, BaseEstimator):
     """Gaussian with a covariance shrunk towards a multiple of the identity.
 
     The mean and Sigma = (1 - a) S + a m I, with S = (1/n) sum (x - mean)(x - mean)' and
@@ -145,6 +132,19 @@ default="ledoit_wolf"
         "solver": [StrOptions({"auto", "dense", "lowrank"})],
     }
 
+    _fitted = (
+        "location_",
+        "location_low_",
+        "scale_",
+        "shrinkage_",
+        "rank_",
+        "log_det_",
+        "components_",
+        "excess_variance_",
+        "noise_variance_",
+        "precision_factor_",
+    )
+
     # A detector needs rows of a stream for its calibration and sets this to keep them.
     _keep_rows = False
 
@@ -175,32 +175,6 @@ default="ledoit_wolf"
             If X has NaN, infinities, text, fewer than two rows, or no variance.
         """
         self._fit(check_rows(self, X, reset=True, min_rows=2))
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Add rows to those seen so far; the result is that of one fit to all of them.
-
-        Rows are kept until there are more of them than features, then their moments up
-        to the fourth order, p x p and p numbers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            One row or more.
-        y : Ignored
-            Present for the conventions of scikit-learn.
-
-        Returns
-        -------
-        self : object
-            Fitted as soon as the rows seen are not all equal.
-        """
-        stream = Stream.unpack(self._stream) if "_stream" in vars(self) else None
-        X = check_rows(self, X, reset=stream is None)
-        self._forget()
-        self._remember(self._extend(stream, X))
-        self._pending = True
         return self
 
     def mahalanobis(self, X):
@@ -280,7 +254,7 @@ default="ledoit_wolf"
         """
         self._check_is_fitted()
         X = check_rows(self, X, reset=False)
-        stream = Stream.unpack(self._stream)
+        stream = self._unpacked()
         if stream.moments is None and len(X) != stream.count:
             raise ValueError(
                 f"X has {len(X)} rows, but all {stream.count} rows of the fit are needed "
@@ -318,7 +292,7 @@ default="ledoit_wolf"
         """Covariance matrix (n_features, n_features), made when asked for."""
         self._check_is_fitted()
         self._check_size()
-        sums = Stream.unpack(self._stream).sums(**self._options())
+        sums = self._unpacked().sums(**self._options())
         return covariance(sums, self._gaussian())
 
     def _fit(self, X):
@@ -342,7 +316,7 @@ default="ledoit_wolf"
     def _kept_left_out(self):
         """Left-out densities of the rows kept, after `partial_fit`."""
         self._check_is_fitted()
-        stream = Stream.unpack(self._stream)
+        stream = self._unpacked()
         sums = stream.sums(**self._options())
         return leave_one_out(sums, self._gaussian(), self.shrinkage, stream.rows)
 
@@ -350,18 +324,9 @@ default="ledoit_wolf"
         return self._stream["rows"]
 
     def _settle(self):
-        stream = Stream.unpack(self._stream)
+        stream = self._unpacked()
         if stream.count > 1:
             self._estimate(stream.sums(**self._options()), stream.rows)
-
-    def _remember(self, stream):
-        self._stream = stream.pack()
-        self.n_samples_seen_ = stream.count
-
-    def _forget(self):
-        for name in _FITTED:
-            vars(self).pop(name, None)
-        vars(self).pop("_pending", None)
 
     def _options(self):
         fixed = not isinstance(self.shrinkage, str)

@@ -8,7 +8,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklearn_gauss._base import (
-    Deferred,
     Integral,
     Interval,
     Real,
@@ -19,23 +18,14 @@ from sklearn_gauss._base import (
 from sklearn_gauss._numerics.arrays import Frame
 from sklearn_gauss._numerics.gaussian import principal_axes
 from sklearn_gauss._numerics.spectrum import with_null_axes
-from sklearn_gauss._numerics.stream import Stream, extend
-
-_FITTED = (
-    "mean_",
-    "mean_low_",
-    "scale_",
-    "components_",
-    "explained_variance_",
-    "explained_variance_ratio_",
-    "n_components_",
-)
+from sklearn_gauss._numerics.stream import extend
+from sklearn_gauss._streaming import StreamingEstimator
 
 _SUMS = {"centred": True, "by_column": False}
 
 
 class LowVariancePCA(
-    Deferred, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    StreamingEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Principal components that carry the last (or first) share of the variance.
 
@@ -126,6 +116,16 @@ class LowVariancePCA(
         "whiten": ["boolean"],
     }
 
+    _fitted = (
+        "mean_",
+        "mean_low_",
+        "scale_",
+        "components_",
+        "explained_variance_",
+        "explained_variance_ratio_",
+        "n_components_",
+    )
+
     def __init__(
         self,
         variance=0.01,
@@ -167,35 +167,10 @@ class LowVariancePCA(
         """
         X = check_rows(self, X, reset=True, min_rows=2)
         self._forget()
-        stream = extend(None, X, dense=False, keep=False, **_SUMS)
+        stream = self._extend(None, X)
         self._remember(stream)
         if not self._choose(replace(stream.sums(**_SUMS), rows=X)):
             raise ValueError(f"X has no variance: all {len(X)} rows are equal.")
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Add rows to those seen so far; the result is that of one fit to all of them.
-
-        The components are computed when they are next used.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            One row or more.
-        y : Ignored
-            Present for the conventions of scikit-learn.
-
-        Returns
-        -------
-        self : object
-            Transformer with the rows added.
-        """
-        stream = Stream.unpack(self._stream) if "_stream" in vars(self) else None
-        X = check_rows(self, X, reset=stream is None)
-        self._forget()
-        self._remember(extend(stream, X, dense=False, keep=False, **_SUMS))
-        self._pending = True
         return self
 
     def transform(self, X):
@@ -249,18 +224,13 @@ class LowVariancePCA(
     def _n_features_out(self):
         return self.n_components_
 
+    def _extend(self, stream, X):
+        return extend(stream, X, dense=False, keep=False, **_SUMS)
+
     def _settle(self):
-        stream = Stream.unpack(self._stream)
+        stream = self._unpacked()
         if stream.count > 1:
             self._choose(stream.sums(**_SUMS))
-
-    def _remember(self, stream):
-        self._stream = stream.pack()
-        self.n_samples_seen_ = stream.count
-
-    def _forget(self):
-        for name in (*_FITTED, "_pending"):
-            vars(self).pop(name, None)
 
     def _choose(self, sums):
         """Set the fitted attributes; whether the rows have any variance."""

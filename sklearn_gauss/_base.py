@@ -16,6 +16,7 @@ from sklearn.base import (
 from sklearn.base import (
     _fit_context as fit_context,
 )
+from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import (
     HasMethods,
     Hidden,
@@ -24,7 +25,14 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _num_samples as count_rows,
+)
+from sklearn.utils.validation import (
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
 
 from sklearn_gauss._numerics import calibration
 from sklearn_gauss.exceptions import CalibrationWarning, DistanceOverflowWarning
@@ -42,7 +50,9 @@ __all__ = [
     "StrOptions",
     "check_rows",
     "clip_overflow",
+    "count_rows",
     "fit_context",
+    "take_rows",
     "validate_parameter_constraints",
 ]
 
@@ -102,14 +112,20 @@ class Deferred:
     """Fitted attributes that are computed when one of them is first asked for.
 
     ``partial_fit`` sets ``_pending`` instead of paying for a factorisation a chunk;
-    ``_settle()`` then sets the attributes.
+    ``_settle()`` then sets the attributes listed in ``_fitted``.
     """
 
+    _fitted = ()
+
     def __getattr__(self, name):
-        if name.endswith("_") and name[0] != "_" and vars(self).pop("_pending", False):
+        if name in type(self)._fitted and vars(self).pop("_pending", False):
             self._settle()
             return getattr(self, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _forget(self):
+        for name in (*self._fitted, "_pending"):
+            vars(self).pop(name, None)
 
 
 class BaseDetector(Deferred, OutlierMixin, BaseEstimator):

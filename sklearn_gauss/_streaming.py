@@ -13,8 +13,6 @@ class StreamingEstimator(Deferred):
     ``_extend(stream, X)`` and ``_settle()``, which sets these attributes.
     """
 
-    _fitted = ()
-
     def partial_fit(self, X, y=None):
         """Add rows to those seen so far; the result is that of one fit to all of them.
 
@@ -47,7 +45,3 @@ class StreamingEstimator(Deferred):
     def _remember(self, stream):
         self._stream = stream.pack()
         self.n_samples_seen_ = stream.count
-
-    def _forget(self):
-        for name in (*self._fitted, "_pending"):
-            vars(self).pop(name, None)

@@ -60,7 +60,7 @@ def squared_deviation(matrix: NDArray, divisor: float) -> float:
         block = matrix[rows].copy()
         block[np.arange(len(block)), np.arange(*rows.indices(len(matrix)))] -= target
         block /= divisor
-        total += float(np.vdot(block, block))
+        total += float(np.einsum("ij,ij->", block, block))
     return total
 
 

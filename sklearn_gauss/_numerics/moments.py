@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dgemm, dsyrk
+from scipy.linalg.blas import dgemm, dsymv, dsyrk
 
 from sklearn_gauss._numerics.arrays import (
     Frame,
@@ -81,7 +81,7 @@ def _about_mean(moments: Moments, mean: NDArray) -> Moments:
     C - n u u';  b - t u - 2 C u + 2 n s u;  a - 4 u'b + 4 u'C u + 2 s t - 3 n s^2.
     """
     n, s, t = moments.count, float(mean @ mean), float(np.trace(moments.scatter))
-    drift = moments.scatter @ mean
+    drift = dsymv(1.0, moments.scatter.T, mean)
     return Moments(
         n,
         mean,
@@ -120,7 +120,7 @@ def merge(first: Moments, second: Moments) -> Moments:
 def _moved(moments: Moments, u: NDArray) -> tuple[NDArray, float]:
     """Cubic and quartic sums about ``mean - u``."""
     n, s, t = moments.count, float(u @ u), float(np.trace(moments.scatter))
-    drift = moments.scatter @ u
+    drift = dsymv(1.0, moments.scatter.T, u)
     cubic = moments.cubic + 2 * drift + (t + n * s) * u
     quartic = 4 * (u @ moments.cubic) + 4 * (u @ drift) + 2 * s * t + n * s * s
     return cubic, moments.quartic + float(quartic)

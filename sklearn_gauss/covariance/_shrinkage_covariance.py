@@ -88,7 +88,7 @@ default="ledoit_wolf"
         Number of rows, over all calls of `partial_fit`.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features, where X has some that are all strings.
 
     See Also

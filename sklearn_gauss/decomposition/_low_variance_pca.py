@@ -76,7 +76,7 @@ class LowVariancePCA(
         Number of rows, over all calls of `partial_fit`.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features, where X has some that are all strings.
 
     See Also
@@ -183,7 +183,7 @@ class LowVariancePCA(
 
         Returns
         -------
-        X_new : ndarray of shape (n_samples, n_components_)
+        X_new : ndarray of shape (n_samples, n_components)
             float32 for float32 rows, float64 otherwise.
         """
         check_is_fitted(self, "components_")
@@ -199,7 +199,7 @@ class LowVariancePCA(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components_)
+        X : array-like of shape (n_samples, n_components)
             Coordinates.
 
         Returns

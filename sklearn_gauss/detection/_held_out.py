@@ -6,6 +6,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import KFold
 
+from sklearn_gauss._base import count_rows, take_rows
 from sklearn_gauss.exceptions import CalibrationWarning
 
 __all__ = ["fit_quietly", "held_out"]
@@ -23,7 +24,7 @@ def held_out(X, fit, score, *, cv, n_jobs=None):
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : array, data frame or list of n_samples
         Rows.
     fit : callable
         Takes rows, returns something fitted.
@@ -39,7 +40,7 @@ def held_out(X, fit, score, *, cv, n_jobs=None):
     scores : ndarray of shape (n_samples, ...)
         In the order of X.
     """
-    folds = list(KFold(min(cv, len(X)), shuffle=True, random_state=0).split(X))
+    folds = list(KFold(min(cv, count_rows(X)), shuffle=True, random_state=0).split(X))
     parts = Parallel(n_jobs=n_jobs)(
         delayed(_score_fold)(X, fit, score, *fold) for fold in folds
     )
@@ -48,4 +49,4 @@ def held_out(X, fit, score, *, cv, n_jobs=None):
 
 
 def _score_fold(X, fit, score, train, test):
-    return score(fit(X[train]), X[test])
+    return score(fit(take_rows(X, train)), take_rows(X, test))

@@ -54,7 +54,7 @@ class LevelEnsemble(BaseDetector):
         ``score_samples``: the log-density of independent levels.
     target_fpr : float in (0, 1), default=0.05
         Share of unseen normal rows that may be flagged.
-    cv : int, default=10
+    cv : int, default=50
         Number of folds for left-out scores where the detector has none of its own, as
         a Pipeline. Every fold fits all levels once.
     n_jobs : int, default=None
@@ -72,7 +72,7 @@ class LevelEnsemble(BaseDetector):
         Left-out score of every training row.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features, where X has some that are all strings.
 
     See Also
@@ -119,7 +119,7 @@ class LevelEnsemble(BaseDetector):
         levels="auto",
         aggregate="sum",
         target_fpr=0.05,
-        cv=10,
+        cv=50,
         n_jobs=None,
     ):
         self.detector = detector

@@ -69,7 +69,7 @@ def _foreign(covariance, operator):
 class MahalanobisDetector(BaseDetector):
     """Anomalies by the Mahalanobis distance to a Gaussian of normal rows.
 
-    A row's score is its log-density, -(p log 2 pi + log |Sigma| + M^2) / 2 with
+    A row's score is its log-density, -(p log 2 pi + log det Sigma + M^2) / 2 with
     M^2 = (x - mean)' Sigma^-1 (x - mean); the threshold keeps the false-positive rate
     ``target_fpr`` on unseen normal rows, also where there are fewer rows than features.
     This is the detector of Rippel et al. [1]_. Read more in the
@@ -91,8 +91,8 @@ default="ledoit_wolf"
 
         - "loo": an order statistic of the exact left-out scores of the training rows,
           split-conformal in form. With another ``covariance`` these cost n refits.
-        - "chi2": the law of M^2 if the Gaussian were known (the paper's choice); too
-          many false positives when rows are few.
+        - "chi2": the law of M^2 if the Gaussian were known (the paper's choice); far
+          from the target, on either side, when rows are few.
         - "f": Hotelling's law of an unseen row, exact for Gaussian rows, n > p and an
           unshrunk covariance.
         - "quantile": of the training rows' own scores, as ``contamination`` elsewhere;
@@ -118,7 +118,7 @@ default="ledoit_wolf"
         Intensity of shrinkage, if the covariance estimator has one.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features, where X has some that are all strings.
 
     See Also
@@ -134,8 +134,8 @@ default="ledoit_wolf"
     each time; only for ``shrinkage="loo"`` it is kept.
 
     In a Pipeline the steps before have seen every row, which left-out scores cannot
-    undo. `LevelEnsemble` calibrates a whole Pipeline by folds; so does `recalibrate` on
-    rows set aside.
+    undo: behind `LowVariancePCA` far too many rows are flagged. `CalibratedDetector`
+    calibrates a whole Pipeline by folds; `recalibrate` does on rows set aside.
 
     References
     ----------
@@ -165,6 +165,8 @@ default="ledoit_wolf"
             Interval(Real, None, None, closed="neither"),
         ],
     }
+
+    _fitted = ("offset_", "calibration_scores_", "calibration_mahalanobis_")
 
     def __init__(
         self,
@@ -320,11 +322,6 @@ default="ledoit_wolf"
         if isinstance(covariance, ShrinkageCovariance):
             covariance._keep_rows = True
         return covariance
-
-    def _forget(self):
-        for name in ("offset_", "calibration_scores_", "calibration_mahalanobis_"):
-            vars(self).pop(name, None)
-        vars(self).pop("_pending", None)
 
     def _settle(self):
         covariance = self.covariance_estimator_

@@ -128,7 +128,7 @@ class CNNFeatureExtractor(TransformerMixin, BaseEstimator):
     n_features_in_ : int
         Number of pixels in a row. Only for flat rows.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where they are all strings. Only for flat rows.
 
     Raises
@@ -278,7 +278,7 @@ class CNNFeatureExtractor(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        features : ndarray of shape (n, n_features_out_) or (n, H, W, n_features_out_)
+        features : ndarray of shape (n, n_features_out) or (n, H, W, n_features_out)
             In float32, one row an image, in the order of ``X``.
         """
         check_is_fitted(self)
@@ -294,7 +294,7 @@ class CNNFeatureExtractor(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        names : ndarray of str, of shape (n_features_out_,)
+        names : ndarray of str, of shape (n_features_out,)
             ``"moments"`` names end in ``_mean`` and ``_std``.
         """
         check_is_fitted(self)

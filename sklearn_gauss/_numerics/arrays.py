@@ -10,6 +10,7 @@ __all__ = [
     "CHUNK_ELEMENTS",
     "EPS",
     "Frame",
+    "block_length",
     "exact_sum",
     "mirrored",
     "power_of_two",
@@ -35,17 +36,27 @@ _COMMON_RANGE = 1e-100
 _SAFE_VARIANCE = 1e-280
 
 
+def block_length(n_columns: int) -> int:
+    """Rows in a block of about `CHUNK_ELEMENTS`."""
+    return max(CHUNK_ELEMENTS // max(n_columns, 1), 64)
+
+
 def row_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
-    """Slices that cut ``n_rows`` rows into blocks of about `CHUNK_ELEMENTS`."""
-    step = max(CHUNK_ELEMENTS // max(n_columns, 1), 64)
+    """Slices that cut ``n_rows`` rows into blocks of `block_length`."""
+    step = block_length(n_columns)
     return (slice(start, start + step) for start in range(0, n_rows, step))
 
 
-def mirrored(lower: NDArray) -> NDArray:
-    """Symmetric matrix from its lower triangle, with zeros above it."""
-    matrix = lower + lower.T
-    matrix.flat[:: len(matrix) + 1] *= 0.5
-    return np.ascontiguousarray(matrix)
+def mirrored(lower: NDArray, block: int = 64) -> NDArray:
+    """Symmetric matrix from its lower triangle, block by block to stay in the cache."""
+    matrix, upper = np.empty(lower.shape), lower.T
+    for i in range(0, len(matrix), block):
+        j = i + block
+        matrix[i:j, j:] = upper[i:j, j:]
+        matrix[j:, i:j] = upper[i:j, j:].T
+        corner = np.triu(upper[i:j, i:j])
+        matrix[i:j, i:j] = corner + np.triu(corner, 1).T
+    return matrix
 
 
 def squared_deviation(matrix: NDArray, divisor: float) -> float:

@@ -4,7 +4,8 @@ The third and fourth orders are the ones that Ledoit and Wolf's intensity needs 
 rows come as a stream: they follow the mean as it moves.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from scipy.linalg.blas import dgemm, dsymv, dsyrk
 
 from sklearn_gauss._numerics.arrays import (
     Frame,
+    block_length,
     mirrored,
     row_blocks,
     squared_deviation,
@@ -61,26 +63,39 @@ def block_moments(X: NDArray, frame: Frame, *, centred: bool = True) -> Moments:
     wait for each other.
     """
     n, p = X.shape
+    if centred and n <= block_length(p):
+        # One block is centred in the cache: cheaper than moving p x p sums afterwards.
+        Z = frame.enter(X)
+        mean = Z.mean(axis=0)
+        Z -= mean
+        return replace(_summed([Z], p), mean=mean)
+    blocks = (frame.enter(X[rows]) for rows in row_blocks(n, p))
+    moments = _summed(blocks, p)
+    return _about_mean(moments) if centred else replace(moments, mean=np.zeros(p))
+
+
+def _summed(blocks: Iterable[NDArray], p: int) -> Moments:
+    """Moments of blocks of rows about zero; ``mean`` is theirs, not subtracted."""
     scatter = np.zeros((p, p), order="F")
-    sums, quartic = np.zeros((2, p)), 0.0
-    for rows in row_blocks(n, p):
-        Z = frame.enter(X[rows])
+    sums, count, quartic = np.zeros((2, p)), 0, 0.0
+    for Z in blocks:
         scatter = dsyrk(1.0, Z.T, beta=1.0, c=scatter, lower=1, overwrite_c=1)
         weights = np.ones((2, len(Z)))
         np.einsum("ij,ij->i", Z, Z, out=weights[1])
         sums += dgemm(1.0, Z.T, weights.T).T
         quartic += float(weights[1] @ weights[1])
-    moments = Moments(n, np.zeros(p), mirrored(scatter), sums[1], quartic)
-    return _about_mean(moments, sums[0] / n) if centred else moments
+        count += len(Z)
+    return Moments(count, sums[0] / count, mirrored(scatter), sums[1], quartic)
 
 
-def _about_mean(moments: Moments, mean: NDArray) -> Moments:
-    """Moments about the mean from the same sums about zero.
+def _about_mean(moments: Moments) -> Moments:
+    """Moments about their mean from the same sums about zero.
 
     With u the mean, t = tr(scatter) and s = |u|^2 (scatter C, cubic b, quartic a):
     C - n u u';  b - t u - 2 C u + 2 n s u;  a - 4 u'b + 4 u'C u + 2 s t - 3 n s^2.
     """
-    n, s, t = moments.count, float(mean @ mean), float(np.trace(moments.scatter))
+    n, mean = moments.count, moments.mean
+    s, t = float(mean @ mean), float(np.trace(moments.scatter))
     drift = dsymv(1.0, moments.scatter.T, mean)
     return Moments(
         n,

@@ -1,1 +1,6 @@
-"""To be written."""
+"""Displays of detectors, in the manner of scikit-learn's; matplotlib is imported late."""
+
+from sklearn_gauss.plotting._score_display import ScoreDisplay
+from sklearn_gauss.plotting._working_point_display import WorkingPointDisplay
+
+__all__ = ["ScoreDisplay", "WorkingPointDisplay"]

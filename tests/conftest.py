@@ -1,0 +1,34 @@
+"""Fixtures of all tests. Libraries read these variables when they are imported."""
+
+import os
+
+os.environ["SCIPY_ARRAY_API"] = "1"
+# NumPy and SciPy each bring a pool of threads, which wait for each other on few cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """Real features and images, or a skip that says where they were looked for."""
+    folder = Path(os.environ.get("SKLEARN_GAUSS_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"SKLEARN_GAUSS_DATA: there is no folder {folder}")
+    return folder

@@ -1,0 +1,107 @@
+"""CalibratedDetector: thresholds that hold for whole pipelines, images included."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import IsolationForest
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+
+from sklearn_gauss.datasets import make_inspection_images
+from sklearn_gauss.decomposition import LowVariancePCA
+from sklearn_gauss.detection import CalibratedDetector, MahalanobisDetector
+from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.feature_extraction import CNNFeatureExtractor
+
+PIPELINE = make_pipeline(LowVariancePCA(n_components=20), MahalanobisDetector())
+
+
+def rows(seed, n, p=60):
+    return np.random.default_rng(seed).normal(size=(n, p))
+
+
+def measured(detector, n_draws=12, n=150, target=0.1):
+    """Pooled false-positive rate over draws of training and unseen rows."""
+    rates = []
+    for seed in range(n_draws):
+        fitted = clone(detector).fit(rows(seed, n))
+        rates.append((fitted.predict(rows(1000 + seed, 500)) == -1).mean())
+    return np.mean(rates)
+
+
+def test_a_pipeline_keeps_its_rate_only_when_it_is_calibrated_as_a_whole():
+    assert measured(clone(PIPELINE).set_params(mahalanobisdetector__target_fpr=0.1)) > 0.5
+    whole = CalibratedDetector(PIPELINE, target_fpr=0.1, cv=150)
+    assert abs(measured(whole) - 0.1) < 0.04
+
+
+def test_calibration_scores_are_those_of_the_other_folds():
+    X = rows(0, 43)
+    got = CalibratedDetector(PIPELINE, cv=4).fit(X).calibration_scores_
+    want = np.empty(43)
+    for train, test in KFold(4, shuffle=True, random_state=0).split(X):
+        want[test] = clone(PIPELINE).fit(X[train]).score_samples(X[test])
+    np.testing.assert_array_equal(got, want)
+
+
+def test_single_rows_are_left_out_where_there_are_as_many_folds():
+    X = rows(0, 25, p=40)
+    by_folds = CalibratedDetector(MahalanobisDetector(), cv=1000).fit(X)
+    closed_form = MahalanobisDetector().fit(X)
+    np.testing.assert_allclose(
+        by_folds.calibration_scores_, closed_form.calibration_scores_, rtol=1e-10
+    )
+    assert by_folds.offset_ == pytest.approx(closed_form.offset_, rel=1e-10)
+
+
+def test_scores_are_those_of_the_detector_fitted_to_all_rows():
+    X, Q = rows(0, 40), rows(1, 5)
+    fitted = CalibratedDetector(PIPELINE, cv=3).fit(X)
+    want = clone(PIPELINE).fit(X).score_samples(Q)
+    np.testing.assert_array_equal(fitted.score_samples(Q), want)
+    np.testing.assert_array_equal(fitted.decision_function(Q), want - fitted.offset_)
+
+
+def test_other_detectors_and_parallel_folds():
+    X = rows(0, 60, p=5)
+    forest = IsolationForest(n_estimators=10, random_state=0)
+    one = CalibratedDetector(forest, cv=4, target_fpr=0.2).fit(X)
+    two = CalibratedDetector(forest, cv=4, target_fpr=0.2, n_jobs=2).fit(X)
+    np.testing.assert_array_equal(one.calibration_scores_, two.calibration_scores_)
+    assert (one.predict(np.full((1, 5), 9.0)) == -1).all()
+
+
+def test_data_frames_reach_the_detector_as_numbers():
+    X = rows(0, 30, p=4)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    fitted = CalibratedDetector(MahalanobisDetector(), cv=3).fit(frame)
+    assert list(fitted.feature_names_in_) == list("abcd")
+    same = CalibratedDetector(MahalanobisDetector(), cv=3).fit(X)
+    np.testing.assert_array_equal(fitted.p_values(frame), same.p_values(X))
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_images_reach_the_extractor(as_list):
+    images = make_inspection_images("metal", n_train=24, n_good=3, size=32)
+    train, test = images.train, images.test
+    extractor = CNNFeatureExtractor("tiny", input_size=32, levels=[0, 1])
+    pipeline = make_pipeline(extractor, MahalanobisDetector())
+    if as_list:
+        train, test = list(train), list(test)
+    fitted = CalibratedDetector(pipeline, cv=2).fit(train)
+    assert fitted.p_values(test).shape == (len(test),)
+    assert not hasattr(fitted, "n_features_in_")
+
+
+def test_too_few_rows_are_said_to_be():
+    with pytest.raises(ValueError, match=r"2 sample\(s\).*minimum of 3"):
+        CalibratedDetector(MahalanobisDetector()).fit(rows(0, 2))
+    with pytest.warns(CalibrationWarning, match="18 rows .* at least 19"):
+        fitted = CalibratedDetector(MahalanobisDetector(), cv=3).fit(rows(0, 18))
+    assert (fitted.predict(rows(1, 5) + 100) == 1).all()
+
+
+def test_what_is_no_detector_is_refused():
+    with pytest.raises(ValueError, match="'detector' parameter"):
+        CalibratedDetector(LowVariancePCA()).fit(rows(0, 30))

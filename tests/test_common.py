@@ -1,0 +1,144 @@
+"""scikit-learn's own checks, over every public estimator and its variants."""
+
+import inspect
+from collections import Counter
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.covariance import LedoitWolf
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import (
+    estimator_checks_generator,
+    parametrize_with_checks,
+)
+from threadpoolctl import threadpool_limits
+
+from sklearn_gauss.covariance import ShrinkageCovariance
+from sklearn_gauss.decomposition import LowVariancePCA
+from sklearn_gauss.detection import (
+    CalibratedDetector,
+    LevelEnsemble,
+    MahalanobisDetector,
+)
+from sklearn_gauss.feature_extraction import CNNFeatureExtractor
+
+ROOMS = [
+    "covariance",
+    "decomposition",
+    "detection",
+    "feature_extraction",
+    "model_selection",
+]
+
+INSTANCES = [
+    *(ShrinkageCovariance(rule) for rule in ("ledoit_wolf", "oas", "rblw", "loo", 0.1)),
+    *(ShrinkageCovariance(solver=solver) for solver in ("dense", "lowrank")),
+    ShrinkageCovariance(0.0),
+    ShrinkageCovariance(1.0, assume_centered=True),
+    MahalanobisDetector(),
+    MahalanobisDetector(shrinkage="loo"),
+    MahalanobisDetector(shrinkage=0.0),
+    MahalanobisDetector(calibration="chi2"),
+    MahalanobisDetector(shrinkage=0.0, calibration="f"),
+    MahalanobisDetector(calibration="quantile"),
+    MahalanobisDetector(calibration=-6.0),
+    MahalanobisDetector(ShrinkageCovariance(assume_centered=True)),
+    MahalanobisDetector(LedoitWolf(), calibration="chi2"),
+    CalibratedDetector(MahalanobisDetector(), cv=3),
+    CalibratedDetector(make_pipeline(LowVariancePCA(0.5), MahalanobisDetector()), cv=3),
+    LevelEnsemble(),
+    LevelEnsemble(levels=None, aggregate="max"),
+    LevelEnsemble(aggregate="log_density"),
+    LevelEnsemble(make_pipeline(LowVariancePCA(0.5), MahalanobisDetector()), cv=3),
+    LowVariancePCA(),
+    LowVariancePCA(0.5, keep="high"),
+    LowVariancePCA(0.5, boundary="strict", whiten=True),
+    LowVariancePCA(n_components=1, drop_null=False),
+    # Rows of any length and range, as the checks draw them, one image at a time: sums
+    # of a convolution round differently with the size of the batch.
+    CNNFeatureExtractor(
+        "tiny", image_shape="row", value_range="fit", input_size=16, batch_size=1
+    ),
+]
+
+# Class name: {check: reason}. What is listed here has to fail.
+EXPECTED_FAILURES = {}
+
+NEEDS_TORCH = ("CNNFeatureExtractor",)
+
+
+def runnable(estimator):
+    return type(estimator).__name__ not in NEEDS_TORCH or find_spec("torch")
+
+
+def expected_failures(estimator):
+    return EXPECTED_FAILURES.get(type(estimator).__name__, {})
+
+
+def public_estimators():
+    """Names of the public classes that are estimators; splitters are not."""
+    return {
+        name
+        for room in ROOMS
+        for name, found in vars(import_module(f"sklearn_gauss.{room}")).items()
+        if inspect.isclass(found)
+        and issubclass(found, BaseEstimator)
+        and name in import_module(f"sklearn_gauss.{room}").__all__
+    }
+
+
+@pytest.fixture(scope="module")
+def _one_thread():
+    """Checks are many and small: threads would only wait for each other."""
+    with threadpool_limits(1):
+        yield
+
+
+# The checks fit few rows, more columns than rows and columns without names: each of
+# these warnings is about just that.
+@pytest.mark.filterwarnings(
+    "ignore::sklearn_gauss.exceptions.CalibrationWarning",
+    "ignore::sklearn_gauss.exceptions.RankDeficientWarning",
+    "ignore:X has no feature names of the form level__channel:UserWarning",
+)
+@pytest.mark.usefixtures("_one_thread")
+@parametrize_with_checks(
+    [estimator for estimator in INSTANCES if runnable(estimator)],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def test_an_expected_failure_that_passes_is_a_failure(pytestconfig):
+    assert pytestconfig.getini("xfail_strict")
+
+
+def test_every_public_estimator_has_an_instance():
+    missing = public_estimators() - {type(e).__name__ for e in INSTANCES}
+    assert not missing, f"add instances of {sorted(missing)} to INSTANCES"
+
+
+def test_estimators_are_found_at_all():
+    assert {"ShrinkageCovariance", "LevelEnsemble", "LowVariancePCA"} <= (
+        public_estimators()
+    )
+
+
+@pytest.mark.parametrize("estimator", INSTANCES, ids=str)
+def test_no_check_is_lost(estimator):
+    """A tag such as two_d_array=False would drop nearly all of them in silence."""
+    checks = Counter(
+        getattr(check, "func", check).__name__
+        for _, check in estimator_checks_generator(estimator)
+    )
+    assert sum(checks.values()) >= 40
+    assert {"check_estimators_nan_inf", "check_methods_subset_invariance"} <= set(checks)
+
+
+def test_expected_failures_name_estimators_and_give_reasons():
+    assert set(EXPECTED_FAILURES) <= public_estimators()
+    for reasons in EXPECTED_FAILURES.values():
+        assert all(len(reason) > 20 for reason in reasons.values())

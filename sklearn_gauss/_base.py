@@ -121,6 +121,9 @@ class Deferred:
         if name in type(self)._fitted and vars(self).pop("_pending", False):
             self._settle()
             return getattr(self, name)
+        own = getattr(type(self), name, None)
+        if isinstance(own, property):  # its error came here; raise it again as it is
+            return own.fget(self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _forget(self):

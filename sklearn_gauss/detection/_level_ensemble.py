@@ -262,7 +262,7 @@ class LevelEnsemble(BaseDetector):
             missing = [c for c in columns if c not in known]
             if missing:
                 raise ValueError(
-                    f"levels: level {name!r} names no column {missing[0]!r}."
+                    f"levels: level {name!r} names no column {str(missing[0])!r}."
                 )
             columns = np.array([known[c] for c in columns])
         if columns.ndim != 1 or columns.dtype.kind not in "iu" or not columns.size:

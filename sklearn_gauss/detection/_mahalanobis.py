@@ -331,7 +331,7 @@ default="ledoit_wolf"
         """Set the threshold, from left-out densities or from the rows themselves."""
         if not isinstance(self.covariance_estimator_, ShrinkageCovariance):
             operator = from_precision(self.covariance_estimator_.get_precision())
-            self.precision_factor_, self.log_det_ = operator.factor, operator.logdet
+            self._precision_factor, self._log_det = operator.factor, operator.logdet
         if left_out is not None:
             self.calibration_scores_ = left_out.log_densities
             self.calibration_mahalanobis_ = left_out.squares
@@ -355,14 +355,14 @@ default="ledoit_wolf"
             row = X[i : i + 1]
             squares[i] = squared_mahalanobis(row, model.centre, model.covariance)[0]
             densities[i] = model.log_density(squares[i])
-        return LeftOut(squares, densities)
+        return LeftOut(squares, densities, np.zeros(len(X), dtype=bool))
 
     def _gaussian(self):
         covariance = self.covariance_estimator_
         if isinstance(covariance, ShrinkageCovariance):
             return covariance._gaussian()
         return _foreign(
-            covariance, DenseCovariance(self.precision_factor_, self.log_det_)
+            covariance, DenseCovariance(self._precision_factor, self._log_det)
         )
 
     def _squares(self, X):

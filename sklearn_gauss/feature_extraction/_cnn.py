@@ -2,20 +2,22 @@
 
 import os
 import warnings
+from functools import partial
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_gauss._base import Integral, Interval, StrOptions, fit_context
-from sklearn_gauss.exceptions import ImageReadError, WeightsMismatchError
-from sklearn_gauss.feature_extraction._images import import_pillow, read_image
+from sklearn_gauss.exceptions import WeightsMismatchError
+from sklearn_gauss.feature_extraction._extraction import extract, import_network
+from sklearn_gauss.feature_extraction._images import read_image
 from sklearn_gauss.feature_extraction._inputs import (
     as_images,
     as_pair,
     as_size,
     as_three,
+    draw_seed,
     row_shape,
 )
 
@@ -156,10 +158,9 @@ class CNNFeatureExtractor(TransformerMixin, BaseEstimator):
     array (n, H, W) or (n, H, W, C) with one, three or four channels, or a list of such
     images of any sizes; a tensor (n, C, H, W); or flat rows (``image_shape``).
     Orientation (EXIF) is applied, transparency is composited on white, 16-bit grey is
-    scaled by
-    its depth, floats are rounded to 8 bits as in a file, animations are refused. The
-    resize is Pillow's bilinear one, with antialiasing, whatever the backbone was
-    trained with.
+    scaled by its depth, floats are rounded to 8 bits as in a file, animations are
+    refused. The resize is Pillow's bilinear one, with antialiasing, whatever the
+    backbone was trained with.
 
     The network is built at ``fit`` and never pickled; an unpickled extractor builds it
     again at first use. It always runs in evaluation mode and without gradients.
@@ -257,7 +258,7 @@ class CNNFeatureExtractor(TransformerMixin, BaseEstimator):
         """
         rows = self._images(X, reset=True)
         self.value_range_ = self._find_range(rows)
-        self.seed_ = _draw_seed(self.random_state)
+        self.seed_ = draw_seed(self.random_state)
         self._warn_if_random()
         network = self._network = self._build()
         self.levels_ = network.levels
@@ -359,7 +360,7 @@ class CNNFeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _build(self):
         """Build the network; the one place that reaches torch."""
-        backend = _import_network()
+        backend = import_network()
         is_default = isinstance(self.weights, str) and self.weights == "default"
         spec = backend.NetworkSpec(
             backbone=self.backbone,
@@ -395,67 +396,13 @@ class CNNFeatureExtractor(TransformerMixin, BaseEstimator):
         network = self._ready_network()
         batch = self.batch_size
         if batch == "auto":
-            batch = _import_network().AUTO_BATCH.get(network.device.type, 8)
-        features = np.full((len(images), *network.output_shape), np.nan, np.float32)
-        n_unread = 0
-        for start in range(0, len(images), batch):
-            stop = min(start + batch, len(images))
-            places, pixels = self._read(images, range(start, stop))
-            if places:
-                features[places] = network.features(np.stack(pixels))
-            n_unread += stop - start - len(places)
-            self._report(start, stop, len(images))
-        if n_unread:
-            warnings.warn(
-                f"{n_unread} of {len(images)} images could not be read; their features "
-                "are NaN.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return features
-
-    def _read(self, images, places):
-        """Read images; returns the places of those that could be, and their pixels."""
-        read, pixels = [], []
-        for place in places:
-            try:
-                image = read_image(
-                    images[place],
-                    self.input_size_,
-                    name=f"X[{place}]",
-                    value_range=self.value_range_,
-                )
-            except ImageReadError:
-                if self.on_error == "raise":
-                    raise
-                continue
-            read.append(place)
-            pixels.append(image)
-        return read, pixels
-
-    def _report(self, start, stop, total):
-        if self.verbose and 10 * start // total < 10 * stop // total:
-            print(f"[CNNFeatureExtractor] {stop} of {total} images")
-
-
-def _draw_seed(random_state):
-    """Return the seed of random weights: an int as it is, None as 0."""
-    if random_state is None:
-        return 0
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def _import_network():
-    import_pillow()
-    try:
-        from sklearn_gauss.feature_extraction._backbones import _network
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ImportError(
-            "torch is needed to run a network. "
-            'Install it with: pip install "sklearn-gauss[cnn]"'
-        ) from error
-    return _network
+            batch = import_network().AUTO_BATCH.get(network.device.type, 8)
+        read = partial(read_image, size=self.input_size_, value_range=self.value_range_)
+        return extract(
+            images,
+            network,
+            read,
+            batch=batch,
+            skip_unreadable=self.on_error == "nan",
+            verbose=self.verbose,
+        )

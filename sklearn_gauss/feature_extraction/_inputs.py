@@ -4,6 +4,7 @@ import math
 from numbers import Integral
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from sklearn_gauss.feature_extraction._images import (
     is_missing,
@@ -131,3 +132,12 @@ def as_three(value, name, *, positive=False):
     if positive and not (three > 0).all():
         raise ValueError(f"{name}={value!r} must be positive.")
     return tuple(three.tolist())
+
+
+def draw_seed(random_state):
+    """Return the seed of random weights: an int as it is, None as 0."""
+    if random_state is None:
+        return 0
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

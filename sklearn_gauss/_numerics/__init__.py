@@ -6,10 +6,13 @@ Nothing here validates user input, warns or keeps state: that is the estimators'
 ``arrays``              blocks of rows, exact centring and scaling
 ``moments``, ``gram``   what is summed over the rows: p x p, or n x n where n <= p
 ``shrinkage``           intensities from those sums
+``spectrum``            principal axes, the small ones too
 ``dense``, ``lowrank``  two covariance operators with the same verbs
 ``density``             squared Mahalanobis distances and log-densities
 ``leave_one_out``       left-out densities of all training rows, from one fit
-``gaussian``            the whole fit, from rows to an operator
+``sums``, ``stream``    sums of either form, of all rows or of chunks
+``whitening``           training rows in the coordinates that leaving out needs
+``gaussian``            the whole fit, from sums to an operator, and leaving rows out
 ``calibration``         thresholds and p-values from scores
 ======================  =================================================================
 """

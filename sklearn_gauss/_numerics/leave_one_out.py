@@ -61,7 +61,7 @@ class LeftOut:
     """
 
     squares: NDArray
-    log_densities: NDArray
+    densities: NDArray
     doubtful: NDArray
 
 
@@ -144,7 +144,7 @@ def left_out(
         rank = len(rows.kappa) + rows.n_free
         densities = log_density(squares, rank, logdet + np.log(remainder))
     doubtful |= ~np.isfinite(densities) | ((amount == 0) & (rows.tau > 0))
-    found = LeftOut(squares, densities, doubtful)
+    found = LeftOut(squares, np.where(np.isnan(densities), -np.inf, densities), doubtful)
     if rows.inverse_squares is None:
         return found
     return _with_lower_rank(found, rows, g, remainder, (alpha, beta), centred)
@@ -177,7 +177,7 @@ def _with_lower_rank(
         squares, densities = np.full_like(g, np.inf), np.full_like(g, -np.inf)
     return LeftOut(
         np.where(single, squares, found.squares),
-        np.where(single, densities, found.log_densities),
+        np.where(single, densities, found.densities),
         found.doubtful & ~single,
     )
 
@@ -213,5 +213,5 @@ def best_intensity(
 
 def concatenate(parts: Iterable[LeftOut]) -> LeftOut:
     """Left-out densities of several blocks of rows, in order."""
-    fields = zip(*((p.squares, p.log_densities, p.doubtful) for p in parts), strict=True)
+    fields = zip(*((p.squares, p.densities, p.doubtful) for p in parts), strict=True)
     return LeftOut(*(np.concatenate(field) for field in fields))

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gauss._numerics.arrays import Frame
-from sklearn_gauss._numerics.gaussian import Sums, summarise
 from sklearn_gauss._numerics.moments import Moments, block_moments, merge
+from sklearn_gauss._numerics.sums import Sums, summarise
 
 __all__ = ["MAX_KEPT_ROWS", "Stream", "extend"]
 

@@ -1,6 +1,5 @@
 """ShrinkageCovariance: a Gaussian whose covariance is shrunk towards the identity."""
 
-import warnings
 from dataclasses import replace
 from typing import ClassVar
 
@@ -17,25 +16,22 @@ from sklearn_gauss._base import (
     clip_overflow,
     fit_context,
 )
-from sklearn_gauss._numerics.arrays import EPS, Frame
+from sklearn_gauss._numerics.arrays import Frame
 from sklearn_gauss._numerics.dense import DenseCovariance
 from sklearn_gauss._numerics.density import log_density, squared_mahalanobis
 from sklearn_gauss._numerics.gaussian import (
     Gaussian,
-    covariance,
     estimate,
     leave_one_out,
 )
 from sklearn_gauss._numerics.lowrank import LowRankIsotropic
 from sklearn_gauss._numerics.stream import extend
+from sklearn_gauss._numerics.sums import covariance_matrix
 from sklearn_gauss._streaming import StreamingEstimator
-from sklearn_gauss.exceptions import RankDeficientWarning
+from sklearn_gauss.covariance._rank import warn_of_rank
 
 #: Largest p x p array that ``covariance_`` and ``precision_`` allocate: p = 11 585.
 MAX_DENSE_BYTES = 2**30
-
-#: Relative error of distances from which on a nearly singular covariance is warned of.
-LEAST_PRECISION = 1e-4
 
 
 class ShrinkageCovariance(StreamingEstimator, BaseEstimator):
@@ -255,14 +251,16 @@ default="ledoit_wolf"
         self._check_is_fitted()
         X = check_rows(self, X, reset=False)
         stream = self._unpacked()
-        if stream.moments is None and len(X) != stream.count:
+        if stream.moments is None and not np.array_equal(X, stream.rows):
             raise ValueError(
-                f"X has {len(X)} rows, but all {stream.count} rows of the fit are needed "
-                "where there are no more rows than features."
+                f"X is not the {stream.count} rows of the fit in their order, which are "
+                "needed where there are no more rows than features."
             )
         sums = stream.sums(**self._options())
+        if len(X) == stream.count:
+            sums = replace(sums, rows=X)
         found = leave_one_out(sums, self._gaussian(), self.shrinkage, X)
-        return found.squares, found.log_densities
+        return found.squares, found.densities
 
     def get_precision(self):
         """Precision matrix.
@@ -293,7 +291,7 @@ default="ledoit_wolf"
         self._check_is_fitted()
         self._check_size()
         sums = self._unpacked().sums(**self._options())
-        return covariance(sums, self._gaussian())
+        return covariance_matrix(sums, self.shrinkage_)
 
     def _fit(self, X):
         """Fit to checked rows; the sums and the model, for whoever builds on them."""
@@ -360,31 +358,8 @@ default="ledoit_wolf"
             self.noise_variance_ = model.covariance.noise
         else:
             self.precision_factor_ = model.covariance.factor
-        self._warn_of_rank(model.covariance)
+        warn_of_rank(model.covariance)
         return model
-
-    def _warn_of_rank(self, covariance):
-        condition = getattr(covariance, "condition", 1.0)
-        if covariance.rank < covariance.n_features:
-            message = (
-                f"The unshrunk covariance has rank {covariance.rank} in "
-                f"{covariance.n_features} dimensions: deviations in directions without "
-                "variance do not count."
-            )
-        elif condition * EPS > LEAST_PRECISION:
-            message = (
-                f"The unshrunk covariance is all but rank-deficient in its "
-                f"{covariance.n_features} dimensions: with a condition of "
-                f"{condition:.0e} distances are not known to within "
-                f"{condition * EPS:.0e}."
-            )
-        else:
-            return
-        warnings.warn(
-            f"{message} Use shrinkage, or drop dependent features.",
-            RankDeficientWarning,
-            stacklevel=6,
-        )
 
     def _operator(self):
         """The covariance operator, in units of ``scale_``, from the stored arrays."""

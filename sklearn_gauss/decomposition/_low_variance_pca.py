@@ -16,9 +16,9 @@ from sklearn_gauss._base import (
     fit_context,
 )
 from sklearn_gauss._numerics.arrays import Frame
-from sklearn_gauss._numerics.gaussian import principal_axes
 from sklearn_gauss._numerics.spectrum import with_null_axes
 from sklearn_gauss._numerics.stream import extend
+from sklearn_gauss._numerics.sums import principal_axes
 from sklearn_gauss._streaming import StreamingEstimator
 
 _SUMS = {"centred": True, "by_column": False}

@@ -333,7 +333,7 @@ default="ledoit_wolf"
             operator = from_precision(self.covariance_estimator_.get_precision())
             self._precision_factor, self._log_det = operator.factor, operator.logdet
         if left_out is not None:
-            self.calibration_scores_ = left_out.log_densities
+            self.calibration_scores_ = left_out.densities
             self.calibration_mahalanobis_ = left_out.squares
         if self.calibration == "loo":
             self._set_threshold(self.target_fpr)

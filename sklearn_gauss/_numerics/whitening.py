@@ -1,0 +1,106 @@
+"""Training rows whitened by S + tau I: what leaving each of them out is computed from."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from sklearn_gauss._numerics.arrays import row_blocks
+from sklearn_gauss._numerics.gram import Gram
+from sklearn_gauss._numerics.leave_one_out import Whitened
+from sklearn_gauss._numerics.spectrum import Spectrum
+from sklearn_gauss._numerics.sums import Sums, dense_operator, principal_axes
+
+__all__ = ["LEAST_INTENSITY", "shrunk_axes", "whitened", "whitened_unshrunk"]
+
+#: Intensities between which rows are whitened: away from 0, where the inverse may not
+#: exist, and from 1, where the data's own covariance is lost.
+LEAST_INTENSITY, _MOST_INTENSITY = 1e-6, 0.5
+
+
+def shrunk_axes(sums: Sums, amount: float) -> Spectrum:
+    """Principal axes, as accurate as shrinkage by ``amount`` lets them matter."""
+    return principal_axes(sums, sums.totals.count * _ridge(sums, amount, 0.0))
+
+
+def _ridge(sums: Sums, amount: float, least: float) -> float:
+    """The tau of an intensity: S + tau I is a multiple of the shrunk covariance."""
+    weight = float(np.clip(amount, least, _MOST_INTENSITY))
+    return float(sums.totals.spread.target * weight / (1 - weight))
+
+
+def whitened(
+    sums: Sums, amount: float, X: NDArray, spectrum: Spectrum | None = None
+) -> Iterator[Whitened]:
+    """Blocks of rows X, whitened for a shrunk covariance of intensity ``amount``.
+
+    ``spectrum`` saves a decomposition where the axes are known already. From a Gram
+    matrix all rows come at once, and X is not read.
+    """
+    tau = _ridge(sums, amount, LEAST_INTENSITY)
+    if isinstance(sums.totals, Gram):
+        return iter([_from_gram(sums.totals, spectrum or shrunk_axes(sums, amount), tau)])
+    return _from_moments(sums, tau, X)
+
+
+def whitened_unshrunk(sums: Sums, X: NDArray) -> Iterator[Whitened]:
+    """Blocks of rows X, whitened by the covariance S itself: tau is 0."""
+    operator = dense_operator(sums, 0.0, 0.0)
+    inner = operator.factor.T @ operator.factor
+    for rows in row_blocks(*X.shape):
+        white = operator.whiten(sums.centre.enter(X[rows]))
+        solved = white @ inner
+        none = np.zeros(len(white))
+        yield Whitened(
+            white**2,
+            np.zeros(operator.rank),
+            0,
+            operator.logdet,
+            0.0,
+            none,
+            none,
+            none,
+            inverse_squares=np.einsum("ij,ij->i", white, solved),
+            inverse_forms=np.einsum("ij,ij->i", solved, solved),
+        )
+
+
+def _from_gram(totals: Gram, spectrum: Spectrum, tau: float) -> Whitened:
+    """All rows at once: every form is an entry of the Gram matrix or of its powers."""
+    values = spectrum.squares / totals.count + tau
+    n_free = totals.n_features - len(values)
+    squares = np.diagonal(totals.products)
+    return Whitened(
+        spectrum.coordinates**2 / values,
+        1 / values,
+        n_free,
+        float(np.log(values).sum() + n_free * np.log(tau)),
+        tau,
+        squares,
+        np.einsum("ij,ij->i", totals.products, totals.products) / totals.count,
+        totals.products @ squares,
+        leverages=spectrum.coordinates**2 / spectrum.squares,
+    )
+
+
+def _from_moments(sums: Sums, tau: float, X: NDArray) -> Iterator[Whitened]:
+    """Block by block, along the axes that diagonalise S and S + tau I together."""
+    operator = dense_operator(sums, 0.0, tau)
+    kappa, rotation = linalg.eigh(
+        operator.factor.T @ operator.factor, driver="evd", check_finite=False
+    )
+    directions = operator.factor @ rotation
+    for rows in row_blocks(*X.shape):
+        Z = sums.centre.enter(X[rows])
+        coordinates = (Z @ directions) ** 2
+        yield Whitened(
+            coordinates,
+            kappa,
+            0,
+            operator.logdet,
+            tau,
+            np.einsum("ij,ij->i", Z, Z),
+            (coordinates / kappa) @ (1 / kappa - tau),
+            Z @ sums.totals.cubic,
+        )

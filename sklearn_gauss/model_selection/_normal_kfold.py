@@ -1,13 +1,13 @@
 """K folds of the normal rows, tested on held-out normal rows and on anomalies."""
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils import check_random_state
 
-from sklearn_gauss.model_selection._rows import label_rows
+from sklearn_gauss.model_selection._splitter import NormalSplitter
 
 
-class NormalKFold(BaseCrossValidator):
+class NormalKFold(NormalSplitter):
     """K-fold cross-validation that trains on normal rows only.
 
     The normal rows are cut into `n_splits` folds. Every split trains on all folds but
@@ -79,8 +79,6 @@ class NormalKFold(BaseCrossValidator):
     [0 1] [3 4 5]
     """
 
-    __metadata_request__split = {"groups": True}  # noqa: RUF012, scikit-learn's way
-
     def __init__(self, n_splits=5, *, anomalies="all", shuffle=False, random_state=None):
         KFold(n_splits, shuffle=shuffle, random_state=random_state)  # for its checks
         if anomalies not in ("all", "fold"):
@@ -90,47 +88,13 @@ class NormalKFold(BaseCrossValidator):
         self.shuffle = shuffle
         self.random_state = random_state
 
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X, y, groups : object, default=None
-            Ignored, present for compatibility.
-
-        Returns
-        -------
-        n_splits : int
-            The number of splits.
-        """
-        return self.n_splits
-
-    def split(self, X, y=None, groups=None):
-        """Yield the indices of the training and the test rows of every split.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            The data; only their number is used.
-        y : array-like of shape (n_samples,), default=None
-            +1 for normal rows, -1 for anomalies. None: every row is normal.
-        groups : array-like of shape (n_samples,), default=None
-            Rows of one group never stand in the training and the test part of a split.
-
-        Yields
-        ------
-        train : ndarray
-            Sorted indices of the training rows, all of them normal.
-        test : ndarray
-            Sorted indices of the held-out normal rows and the anomalies.
-        """
-        rows = label_rows(X, y, groups)
+    def _splits(self, rows):
         kfold = (GroupKFold if rows.grouped else KFold)(
             self.n_splits, shuffle=self.shuffle, random_state=self.random_state
         )
         shares = self._loose_shares(rows)
         for (train, test), share in zip(rows.normal_splits(kfold), shares, strict=True):
-            yield rows.assemble(train, test, np.append(share, rows.groups[test]))
+            yield train, test, share
 
     def _loose_shares(self, rows):
         """Return for every fold the groups, free of normal rows, that it tests."""

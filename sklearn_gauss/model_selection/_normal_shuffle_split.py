@@ -3,14 +3,13 @@
 from math import ceil
 from numbers import Integral
 
-import numpy as np
-from sklearn.model_selection import BaseCrossValidator, GroupShuffleSplit, ShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.utils import check_random_state, check_scalar
 
-from sklearn_gauss.model_selection._rows import label_rows
+from sklearn_gauss.model_selection._splitter import NormalSplitter
 
 
-class NormalShuffleSplit(BaseCrossValidator):
+class NormalShuffleSplit(NormalSplitter):
     """Repeated random splits that train on normal rows only.
 
     Every split draws training and test rows among the normal rows anew, and tests on
@@ -70,8 +69,6 @@ class NormalShuffleSplit(BaseCrossValidator):
     [1 4] [0 2 3 5]
     """
 
-    __metadata_request__split = {"groups": True}  # noqa: RUF012, scikit-learn's way
-
     def __init__(
         self,
         n_splits=10,
@@ -90,41 +87,7 @@ class NormalShuffleSplit(BaseCrossValidator):
         self.train_size = train_size
         self.random_state = random_state
 
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X, y, groups : object, default=None
-            Ignored, present for compatibility.
-
-        Returns
-        -------
-        n_splits : int
-            The number of splits.
-        """
-        return self.n_splits
-
-    def split(self, X, y=None, groups=None):
-        """Yield the indices of the training and the test rows of every split.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            The data; only their number is used.
-        y : array-like of shape (n_samples,), default=None
-            +1 for normal rows, -1 for anomalies. None: every row is normal.
-        groups : array-like of shape (n_samples,), default=None
-            Rows of one group never stand in the training and the test part of a split.
-
-        Yields
-        ------
-        train : ndarray
-            Sorted indices of the training rows, all of them normal.
-        test : ndarray
-            Sorted indices of the held-out normal rows and the anomalies.
-        """
-        rows = label_rows(X, y, groups)
+    def _splits(self, rows):
         shuffle_split = (GroupShuffleSplit if rows.grouped else ShuffleSplit)(
             self.n_splits,
             test_size=self.test_size,
@@ -134,7 +97,7 @@ class NormalShuffleSplit(BaseCrossValidator):
         random = check_random_state(self.random_state)
         for train, test in rows.normal_splits(shuffle_split):
             share = self._loose_share(rows, len(test) / len(rows.normals), random)
-            yield rows.assemble(train, test, np.append(share, rows.groups[test]))
+            yield train, test, share
 
     def _loose_share(self, rows, proportion, random):
         """Return the groups, free of normal rows, that a split tests."""

@@ -5,7 +5,9 @@ names of scikit-learn.
 """
 
 import math
+import threading
 import warnings
+from datetime import timedelta
 from numbers import Integral, Real
 
 import numpy as np
@@ -65,19 +67,26 @@ def check_rows(estimator, X, *, reset, min_rows=1):
     Refuses what a conversion to float would silently change: masked arrays (their
     hidden values would count), text, dates and times.
     """
-    if isinstance(X, np.ma.MaskedArray):
+    rows = X if isinstance(X, (list, tuple)) else [X]
+    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
         raise TypeError(
             "X is a masked array: its hidden values would be used. Impute them, or drop "
             "the rows that have any (X[~X.mask.any(axis=1)].data)."
         )
-    X = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        dtype=None,
-        ensure_all_finite=False,
-        ensure_min_samples=min_rows,
-    )
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=None,
+            ensure_all_finite=False,
+            ensure_min_samples=min_rows,
+        )
+    except np.exceptions.DTypePromotionError as error:
+        raise ValueError(
+            f"X has columns that are not all numbers ({error}); convert text, dates and "
+            "categories to numbers first."
+        ) from error
     if X.dtype.kind not in "biufcO" or (X.dtype.kind == "O" and _has_text(X)):
         raise ValueError(
             f"X holds {X.dtype} values that are not numbers, such as {X.flat[0]!r}; "
@@ -90,9 +99,8 @@ def check_rows(estimator, X, *, reset, min_rows=1):
 
 def _has_text(X):
     kinds = {type(value) for value in X.flat}
-    return any(
-        issubclass(kind, (str, bytes)) or hasattr(kind, "isoformat") for kind in kinds
-    )
+    text = (str, bytes, np.datetime64, np.timedelta64, timedelta)
+    return any(issubclass(kind, text) or hasattr(kind, "isoformat") for kind in kinds)
 
 
 def clip_overflow(squares):
@@ -108,6 +116,10 @@ def clip_overflow(squares):
     return squares
 
 
+# One thread computes what was deferred while the others that ask for it wait.
+_SETTLING = threading.RLock()
+
+
 class Deferred:
     """Fitted attributes that are computed when one of them is first asked for.
 
@@ -118,13 +130,23 @@ class Deferred:
     _fitted = ()
 
     def __getattr__(self, name):
-        if name in type(self)._fitted and vars(self).pop("_pending", False):
-            self._settle()
-            return getattr(self, name)
+        if name in type(self)._fitted:
+            with _SETTLING:
+                self._settle_pending()
+            if name in vars(self):
+                return vars(self)[name]
         own = getattr(type(self), name, None)
         if isinstance(own, property):  # its error came here; raise it again as it is
             return own.fget(self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _settle_pending(self):
+        if vars(self).pop("_pending", False):
+            try:
+                self._settle()
+            except Exception:
+                self._pending = True
+                raise
 
     def _forget(self):
         for name in (*self._fitted, "_pending"):
@@ -140,6 +162,11 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
 
     def _check(self, X):
         return check_rows(self, X, reset=False)
+
+    def _check_is_fitted(self):
+        with _SETTLING:
+            self._settle_pending()  # whose error says more than that it is not fitted
+        check_is_fitted(self, "offset_")
 
     def score_samples(self, X):
         """Score of every row; a higher one is more normal.
@@ -161,7 +188,7 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
         ValueError
             If X is not a finite numeric array with the features of ``fit``.
         """
-        check_is_fitted(self, "offset_")
+        self._check_is_fitted()
         return self._scores(self._check(X))
 
     def decision_function(self, X):

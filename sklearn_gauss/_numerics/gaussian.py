@@ -91,11 +91,14 @@ def leave_one_out(
         doubtful = part.doubtful | (lost_sums(spread, others) & (rows.tau > 0))
         parts.append(replace(part, doubtful=doubtful))
     found = concatenate(parts)
-    volume = gaussian.centre.log_volume(gaussian.covariance.rank)
-    return _settled(sums, rule, X, replace(found, densities=found.densities - volume))
+    rank = gaussian.covariance.rank
+    densities = found.densities - gaussian.centre.log_volume(rank)
+    return _settled(sums, rule, rank, X, replace(found, densities=densities))
 
 
-def _settled(sums: Sums, rule: str | float, X: NDArray, found: LeftOut) -> LeftOut:
+def _settled(
+    sums: Sums, rule: str | float, rank: int, X: NDArray, found: LeftOut
+) -> LeftOut:
     """Left-out densities with the doubtful ones from fits to the other rows.
 
     Where these are not at hand, a doubtful row counts as infinitely far: it is one that
@@ -105,12 +108,15 @@ def _settled(sums: Sums, rule: str | float, X: NDArray, found: LeftOut) -> LeftO
     densities = np.where(found.doubtful, -np.inf, found.densities)
     if sums.rows is not None and (X is sums.rows or np.array_equal(X, sums.rows)):
         for i in np.flatnonzero(found.doubtful):
-            squares[i], densities[i] = _refitted(sums, rule, i)
+            squares[i], densities[i] = _refitted(sums, rule, rank, i)
     return LeftOut(squares, densities, np.zeros(len(squares), dtype=bool))
 
 
-def _refitted(sums: Sums, rule: str | float, i: int) -> tuple[float, float]:
-    """Squared distance and log-density of row i under a fit to the other rows."""
+def _refitted(sums: Sums, rule: str | float, rank: int, i: int) -> tuple[float, float]:
+    """Squared distance and log-density of row i under a fit to the other rows.
+
+    Infinitely far if their covariance has less than ``rank``.
+    """
     others = summarise(
         np.delete(sums.rows, i, axis=0),
         centred=sums.centred,
@@ -120,6 +126,8 @@ def _refitted(sums: Sums, rule: str | float, i: int) -> tuple[float, float]:
     if not others.totals.spread.trace > 0:
         return np.inf, -np.inf
     model = estimate(others, rule)
+    if model.covariance.rank < rank:
+        return np.inf, -np.inf
     row = sums.rows[i : i + 1]
     square = squared_mahalanobis(row, model.centre, model.covariance)[0]
     return square, model.log_density(square)

@@ -16,11 +16,8 @@ by, with precision eigenvalues kappa_j and squared whitened coordinates y_j^2,
     log-determinant = logdet Sigma_0 + sum_j log(s + t kappa_j) + log(1 - b g)
 
 by the formulas of Sherman and Morrison and of the determinant lemma. Where 1 - b g is
-zero without shrinkage, leaving the row out lowers the rank; then the Moore-Penrose
-inverse of the rest follows from Meyer's formula for that case [1]_.
-
-.. [1] C. D. Meyer, "Generalized inversion of modified matrices", SIAM J. Applied
-   Mathematics 24 (1973), theorem 6.
+zero the row alone spans a direction: without it the covariance is singular there, and
+the row infinitely far.
 """
 
 from collections.abc import Callable, Iterable
@@ -77,7 +74,6 @@ class Whitened:
     squares, forms, cubes : (n,), |z|^2, z'S z and z'sum(|z|^2 z), for left-out sums
     leverages : (n, k), squared entries of the rows' left singular vectors, if known;
         with them 1 - b g is a sum of positive terms
-    inverse_squares, inverse_forms : (n,), z'(S^+)^2 z and z'(S^+)^3 z where tau = 0
     """
 
     coordinates: NDArray
@@ -89,8 +85,6 @@ class Whitened:
     forms: NDArray
     cubes: NDArray
     leverages: NDArray | None = None
-    inverse_squares: NDArray | None = None
-    inverse_forms: NDArray | None = None
 
 
 def left_out_spread(spread: Spread, rows: Whitened, *, centred: bool) -> Spread:
@@ -144,41 +138,12 @@ def left_out(
         rank = len(rows.kappa) + rows.n_free
         densities = log_density(squares, rank, logdet + np.log(remainder))
     doubtful |= ~np.isfinite(densities) | ((amount == 0) & (rows.tau > 0))
-    found = LeftOut(squares, np.where(np.isnan(densities), -np.inf, densities), doubtful)
-    if rows.inverse_squares is None:
-        return found
-    return _with_lower_rank(found, rows, g, remainder, (alpha, beta), centred)
-
-
-def _with_lower_rank(
-    found: LeftOut,
-    rows: Whitened,
-    g: NDArray,
-    remainder: NDArray,
-    weights: tuple[float, float],
-    centred: bool,
-) -> LeftOut:
-    """Left-out densities with those rows put right that alone span a direction.
-
-    With u = (alpha S)^+ z the distance is (u'(alpha S)^+ u) g^2 / |u|^4 - g, and the
-    pseudo-determinant loses a factor beta |u|^2.
-    """
-    alpha, beta = weights
-    rank = len(rows.kappa)
-    # What is left of 1 is rounding: the row alone carries a direction's variance.
-    single = np.abs(remainder) < 64 * rank * EPS
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        lengths = rows.inverse_squares / alpha**2
-        squares = rows.inverse_forms / alpha**3 * (g / lengths) ** 2 - g
-        squares = np.maximum(squares, 0.0) * (alpha**2 if centred else 1.0)
-        logdet = rows.logdet + rank * np.log(alpha) + np.log(beta * lengths)
-        densities = log_density(squares, rank - 1, logdet)
-    if rank == 1:  # the other rows are all equal
-        squares, densities = np.full_like(g, np.inf), np.full_like(g, -np.inf)
+    # What is left of 1 is rounding: exactly nothing.
+    single = (np.abs(remainder) < 64 * len(rows.kappa) * EPS) & (rows.tau == 0)
     return LeftOut(
-        np.where(single, squares, found.squares),
-        np.where(single, densities, found.densities),
-        found.doubtful & ~single,
+        np.where(single, np.inf, squares),
+        np.where(single | np.isnan(densities), -np.inf, densities),
+        doubtful & ~single,
     )
 
 

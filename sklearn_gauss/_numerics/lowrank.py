@@ -53,9 +53,7 @@ class LowRankIsotropic:
     def split(self, Z: NDArray) -> tuple[NDArray, NDArray]:
         """Whitened coordinates (n, k) along the axes and whitened residuals (n, p)."""
         along = Z @ self.axes.T
-        # A residual, not a difference of squared norms: that one cancels when the
-        # rows lie close to the axes.
-        residual = Z - along @ self.axes
+        residual = self._residual(Z, along)
         residual /= np.sqrt(self.noise)
         along /= np.sqrt(self.excess + self.noise)
         return along, residual
@@ -74,7 +72,7 @@ class LowRankIsotropic:
     def solve(self, Z: NDArray) -> NDArray:
         """Rows Z Sigma^-1."""
         along = Z @ self.axes.T
-        residual = Z - along @ self.axes
+        residual = self._residual(Z, along)
         return (along / (self.excess + self.noise)) @ self.axes + residual / self.noise
 
     def decompose(self, Z: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -101,6 +99,13 @@ class LowRankIsotropic:
         matrix = (self.axes.T * weights) @ self.axes
         matrix.flat[:: self.n_features + 1] += 1 / self.noise
         return matrix
+
+    def _residual(self, Z: NDArray, along: NDArray) -> NDArray:
+        if len(self.axes) == self.n_features:
+            return np.zeros_like(Z)
+        # Not a difference of squared norms: that one cancels when the rows lie close to
+        # the axes.
+        return Z - along @ self.axes
 
 
 def from_spectrum(

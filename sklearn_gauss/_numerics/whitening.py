@@ -14,8 +14,8 @@ from sklearn_gauss._numerics.sums import Sums, dense_operator, principal_axes
 
 __all__ = ["LEAST_INTENSITY", "shrunk_axes", "whitened", "whitened_unshrunk"]
 
-#: Intensities between which rows are whitened: away from 0, where the inverse may not
-#: exist, and from 1, where the data's own covariance is lost.
+#: Rows are whitened for the first intensity where theirs is 0, since the inverse may not
+#: exist, and for the second at most, since at 1 the data's own covariance is lost.
 LEAST_INTENSITY, _MOST_INTENSITY = 1e-6, 0.5
 
 
@@ -26,7 +26,7 @@ def shrunk_axes(sums: Sums, amount: float) -> Spectrum:
 
 def _ridge(sums: Sums, amount: float, least: float) -> float:
     """The tau of an intensity: S + tau I is a multiple of the shrunk covariance."""
-    weight = float(np.clip(amount, least, _MOST_INTENSITY))
+    weight = min(amount if amount > 0 else least, _MOST_INTENSITY)
     return float(sums.totals.spread.target * weight / (1 - weight))
 
 
@@ -47,23 +47,11 @@ def whitened(
 def whitened_unshrunk(sums: Sums, X: NDArray) -> Iterator[Whitened]:
     """Blocks of rows X, whitened by the covariance S itself: tau is 0."""
     operator = dense_operator(sums, 0.0, 0.0)
-    inner = operator.factor.T @ operator.factor
     for rows in row_blocks(*X.shape):
         white = operator.whiten(sums.centre.enter(X[rows]))
-        solved = white @ inner
         none = np.zeros(len(white))
-        yield Whitened(
-            white**2,
-            np.zeros(operator.rank),
-            0,
-            operator.logdet,
-            0.0,
-            none,
-            none,
-            none,
-            inverse_squares=np.einsum("ij,ij->i", white, solved),
-            inverse_forms=np.einsum("ij,ij->i", solved, solved),
-        )
+        zeros = np.zeros(operator.rank)
+        yield Whitened(white**2, zeros, 0, operator.logdet, 0.0, none, none, none)
 
 
 def _from_gram(totals: Gram, spectrum: Spectrum, tau: float) -> Whitened:

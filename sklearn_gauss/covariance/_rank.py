@@ -16,13 +16,13 @@ def warn_of_rank(covariance):
     condition = getattr(covariance, "condition", 1.0)
     if covariance.rank < covariance.n_features:
         message = (
-            f"The unshrunk covariance has rank {covariance.rank} in "
+            f"The covariance, unshrunk, has rank {covariance.rank} in "
             f"{covariance.n_features} dimensions: deviations in directions without "
             "variance do not count."
         )
     elif condition * EPS > LEAST_PRECISION:
         message = (
-            f"The unshrunk covariance is all but rank-deficient in its "
+            f"The covariance, unshrunk, is all but rank-deficient in its "
             f"{covariance.n_features} dimensions: with a condition of "
             f"{condition:.0e} distances are not known to within "
             f"{condition * EPS:.0e}."

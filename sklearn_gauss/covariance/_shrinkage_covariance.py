@@ -65,7 +65,7 @@ default="ledoit_wolf"
     shrinkage_ : float
         Intensity a.
     rank_ : int
-        Number of directions with variance; ``n_features`` if shrunk.
+        Number of directions with variance; ``n_features`` if ``shrinkage_`` > 0.
     log_det_ : float
         Log-determinant of the covariance, over those directions.
     components_ : ndarray of shape (n_components, n_features)

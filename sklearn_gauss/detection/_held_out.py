@@ -5,11 +5,24 @@ import warnings
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline
 
 from sklearn_gauss._base import count_rows, take_rows
 from sklearn_gauss.exceptions import CalibrationWarning
 
-__all__ = ["fit_quietly", "held_out"]
+__all__ = ["fit_quietly", "held_out", "last_step", "squared_distances"]
+
+
+def last_step(detector):
+    """The detector at the end of a Pipeline, or the one itself."""
+    return detector[-1] if isinstance(detector, Pipeline) else detector
+
+
+def squared_distances(detector, X):
+    """Squared Mahalanobis distances by a detector that may end a Pipeline."""
+    if isinstance(detector, Pipeline):
+        X = detector[:-1].transform(X) if len(detector) > 1 else X
+    return last_step(detector).mahalanobis(X)
 
 
 def fit_quietly(detector, X):

@@ -6,7 +6,6 @@ from typing import ClassVar
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gauss._base import (
@@ -19,7 +18,12 @@ from sklearn_gauss._base import (
     check_rows,
     fit_context,
 )
-from sklearn_gauss.detection._held_out import fit_quietly, held_out
+from sklearn_gauss.detection._held_out import (
+    fit_quietly,
+    held_out,
+    last_step,
+    squared_distances,
+)
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
 #: Score of a row from its scores by level (n, n_levels); higher is more normal.
@@ -192,10 +196,10 @@ class LevelEnsemble(BaseDetector):
         )
 
     def _level_score(self, detector, X):
-        if self.aggregate != "log_density" and hasattr(_last(detector), "mahalanobis"):
-            before = detector[:-1] if isinstance(detector, Pipeline) else []
-            X = before.transform(X) if len(before) else X
-            return -np.sqrt(_last(detector).mahalanobis(X))
+        if self.aggregate != "log_density" and hasattr(
+            last_step(detector), "mahalanobis"
+        ):
+            return -np.sqrt(squared_distances(detector, X))
         return detector.score_samples(X)
 
     def _left_out(self, detector, n_rows):
@@ -226,6 +230,8 @@ class LevelEnsemble(BaseDetector):
             if isinstance(self.levels, dict)
             else {str(i): columns for i, columns in enumerate(self.levels)}
         )
+        if len({str(name) for name in named}) < len(named):
+            raise ValueError(f"levels has names that are alike as text: {list(named)}.")
         return {
             str(name): self._columns(name, columns, n_features)
             for name, columns in named.items()
@@ -256,7 +262,10 @@ class LevelEnsemble(BaseDetector):
         """Column indices of one group."""
         if isinstance(columns, slice):
             columns = np.arange(n_features)[columns]
+        columns = list(columns) if isinstance(columns, (set, frozenset)) else columns
         columns = np.atleast_1d(np.asarray(columns))
+        if columns.dtype.kind == "b" and columns.shape == (n_features,):
+            columns = np.flatnonzero(columns)
         if columns.dtype.kind in "UO":
             known = {n: i for i, n in enumerate(getattr(self, "feature_names_in_", ()))}
             missing = [c for c in columns if c not in known]
@@ -275,8 +284,7 @@ class LevelEnsemble(BaseDetector):
                 f"levels: level {name!r} has a column out of range for the {n_features} "
                 "columns of X."
             )
-        return columns % n_features
-
-
-def _last(detector):
-    return detector[-1] if isinstance(detector, Pipeline) else detector
+        columns = columns % n_features
+        if len(np.unique(columns)) < len(columns):
+            raise ValueError(f"levels: level {name!r} has the same column twice.")
+        return columns

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.covariance import EmpiricalCovariance
 from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gauss._base import (
     TARGET_FPR,
@@ -27,6 +27,7 @@ from sklearn_gauss._numerics.density import squared_mahalanobis
 from sklearn_gauss._numerics.gaussian import Gaussian
 from sklearn_gauss._numerics.leave_one_out import LeftOut
 from sklearn_gauss.covariance import ShrinkageCovariance
+from sklearn_gauss.covariance._rank import warn_of_rank
 from sklearn_gauss.exceptions import CalibrationWarning
 
 
@@ -43,11 +44,12 @@ def _hotelling_threshold(detector, X):
             f"calibration='f' needs more rows than features: got {count} rows for "
             f"{rank} dimensions. Use calibration='loo'."
         )
-    if getattr(covariance, "shrinkage_", 0.0) > 0:
+    if getattr(covariance, "shrinkage_", type(covariance) is not EmpiricalCovariance):
         warnings.warn(
-            "Hotelling's law holds for the unshrunk covariance, but shrinkage_ is "
-            f"{covariance.shrinkage_:.3g}: the false-positive rate will differ from "
-            "target_fpr. Use shrinkage=0.0, or calibration='loo'.",
+            "Hotelling's law holds for the plain sample covariance, but this one is "
+            f"{covariance} with shrinkage {getattr(covariance, 'shrinkage_', 'unknown')}"
+            ": the false-positive rate will differ from target_fpr. Use shrinkage=0.0, "
+            "or calibration='loo'.",
             CalibrationWarning,
             stacklevel=4,
         )
@@ -104,12 +106,14 @@ default="ledoit_wolf"
     offset_ : float
         Threshold on the score, in nats; minus infinity if nothing can be flagged.
     calibration_scores_ : ndarray of shape (n_calibration,)
-        Left-out score of every training row, in row order: its log-density under the
-        detector refitted without it. Of a stream of more than 10 000 rows a random
-        10 000. After `recalibrate`, the scores of its rows. Absent where ``covariance``
-        is foreign and ``calibration`` not "loo".
+        Left-out score of every training row, in row order: what `score_samples` gives
+        at its left-out distance; minus infinity where the covariance of the other rows
+        has a lower rank. Of a stream of more than 10 000 rows a random 10 000. After
+        `recalibrate`, the scores of its rows. Absent where ``covariance`` is foreign
+        and ``calibration`` not "loo".
     calibration_mahalanobis_ : ndarray of shape (n_calibration,)
-        The squared distances that belong to them.
+        The squared distances that belong to them: those of every row under the detector
+        refitted without it.
     covariance_estimator_ : estimator
         Fitted covariance estimator.
     location_ : ndarray of shape (n_features,)
@@ -213,10 +217,22 @@ default="ledoit_wolf"
         if isinstance(self.covariance_estimator_, ShrinkageCovariance):
             left_out = self.covariance_estimator_._fit_left_out(X)
         else:
-            self.covariance_estimator_.fit(X)
+            X = X.astype(np.float64, copy=False)
+            self._fit_foreign(X)
             left_out = self._refit_left_out(X) if self.calibration == "loo" else None
         self._calibrate(left_out, X)
         return self
+
+    def _fit_foreign(self, X):
+        covariance = self.covariance_estimator_.fit(X)
+        if not hasattr(covariance, "location_"):
+            raise ValueError(
+                f"covariance={self.covariance!r} has no location_ after fit: it is not a "
+                "covariance estimator as those of sklearn.covariance."
+            )
+        operator = from_precision(covariance.get_precision())
+        self._precision_factor, self._log_det = operator.factor, operator.logdet
+        warn_of_rank(operator)
 
     def _can_stream(self):
         return self.covariance is None or isinstance(self.covariance, ShrinkageCovariance)
@@ -244,10 +260,33 @@ default="ledoit_wolf"
         first = not hasattr(self, "covariance_estimator_")
         X = check_rows(self, X, reset=first)
         covariance = self._new_covariance() if first else self.covariance_estimator_
+        if self.covariance is None:
+            covariance.set_params(shrinkage=self.shrinkage)
         covariance.partial_fit(X)
         self._forget()
         self.covariance_estimator_ = covariance
         self._pending = True
+        return self
+
+    def recalibrate(self, X, target_fpr=None):
+        """Set the threshold on fresh normal rows, without refitting.
+
+        It holds until the next ``fit`` or `partial_fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Normal rows that were not used in the fit.
+        target_fpr : float in (0, 1), default=None
+            Share of unseen normal rows that may be flagged; the parameter's if None.
+
+        Returns
+        -------
+        self : object
+            With new ``calibration_scores_`` and ``offset_``.
+        """
+        super().recalibrate(X, target_fpr)
+        self.calibration_mahalanobis_ = self.mahalanobis(X)
         return self
 
     def mahalanobis(self, X):
@@ -263,7 +302,7 @@ default="ledoit_wolf"
         squares : ndarray of float64 of shape (n_samples,)
             (x - mean)' Sigma^-1 (x - mean); clipped to the largest float64.
         """
-        check_is_fitted(self, "offset_")
+        self._check_is_fitted()
         return self._squares(self._check(X))
 
     def explain(self, X):
@@ -291,7 +330,7 @@ default="ledoit_wolf"
             axes : ndarray of shape (n_components, n_features)
                 The principal axes.
         """
-        check_is_fitted(self, "offset_")
+        self._check_is_fitted()
         model = self._gaussian()
         Z = model.centre.enter(self._check(X))
         components, residual, variances, axes = model.covariance.decompose(Z)
@@ -329,12 +368,8 @@ default="ledoit_wolf"
 
     def _calibrate(self, left_out, X):
         """Set the threshold, from left-out densities or from the rows themselves."""
-        if not isinstance(self.covariance_estimator_, ShrinkageCovariance):
-            operator = from_precision(self.covariance_estimator_.get_precision())
-            self._precision_factor, self._log_det = operator.factor, operator.logdet
         if left_out is not None:
-            self.calibration_scores_ = left_out.densities
-            self.calibration_mahalanobis_ = left_out.squares
+            self._set_calibration(left_out.squares)
         if self.calibration == "loo":
             self._set_threshold(self.target_fpr)
         elif self.calibration == "quantile":
@@ -345,6 +380,12 @@ default="ledoit_wolf"
             )
         else:
             self.offset_ = float(self.calibration)
+
+    def _set_calibration(self, squares):
+        # By the distance alone: the left-out determinants follow the row left out, while
+        # all unseen rows are scored with one and the same.
+        self.calibration_mahalanobis_ = squares
+        self.calibration_scores_ = self._gaussian().log_density(squares)
 
     def _refit_left_out(self, X):
         """Left-out densities of a covariance estimator without a closed form."""

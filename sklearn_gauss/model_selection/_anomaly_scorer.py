@@ -9,7 +9,7 @@ from sklearn.utils import check_scalar
 
 from sklearn_gauss.model_selection import _metrics
 
-_NORMALITY = ("decision_function", "score_samples")
+_NORMALITY = ("score_samples", "decision_function")
 _METRICS = {  # name: (function, method of the estimator it judges)
     "roc_auc": (_metrics.roc_auc, _NORMALITY),
     "partial_roc_auc": (_metrics.partial_roc_auc, _NORMALITY),

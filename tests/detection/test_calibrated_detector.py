@@ -38,11 +38,24 @@ def test_a_pipeline_keeps_its_rate_only_when_it_is_calibrated_as_a_whole():
 
 def test_calibration_scores_are_those_of_the_other_folds():
     X = rows(0, 43)
-    got = CalibratedDetector(PIPELINE, cv=4).fit(X).calibration_scores_
-    want = np.empty(43)
+    fitted = CalibratedDetector(PIPELINE, cv=4).fit(X)
+    distances = np.empty(43)
     for train, test in KFold(4, shuffle=True, random_state=0).split(X):
-        want[test] = clone(PIPELINE).fit(X[train]).score_samples(X[test])
-    np.testing.assert_array_equal(got, want)
+        others = clone(PIPELINE).fit(X[train])
+        distances[test] = others[-1].mahalanobis(others[:-1].transform(X[test]))
+    pipeline = clone(PIPELINE).fit(X)
+    seen = pipeline[-1].mahalanobis(pipeline[:-1].transform(X))
+    want = pipeline.score_samples(X) + (seen - distances) / 2
+    np.testing.assert_allclose(fitted.calibration_scores_, want, rtol=1e-12)
+
+
+def test_other_scores_are_taken_as_they_are():
+    X = rows(0, 43, p=4)
+    forest = IsolationForest(n_estimators=5, random_state=0)
+    got = CalibratedDetector(forest, cv=4).fit(X).calibration_scores_
+    for train, test in KFold(4, shuffle=True, random_state=0).split(X):
+        want = clone(forest).fit(X[train]).score_samples(X[test])
+        np.testing.assert_array_equal(got[test], want)
 
 
 def test_single_rows_are_left_out_where_there_are_as_many_folds():

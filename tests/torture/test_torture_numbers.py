@@ -868,14 +868,26 @@ def test_left_out_scores(case, shrinkage, record_property):
         check_warnings(messages, CalibrationWarning, case.n < NEEDED_ROWS)
         got = detector.calibration_scores_
         expect(got.shape == (case.n,), f"calibration_scores_ has shape {got.shape}")
-        for i, (g, w, model) in enumerate(zip(got, want, models, strict=True)):
-            if w is None:
-                continue  # the other rows are all equal: nothing to compare with
+        squares = detector.calibration_mahalanobis_
+        densities = detector.covariance_estimator_.leave_one_out(X)[1]
+        whole = ExactGaussian(exact_X, shrinkage)
+        for i, (w, model) in enumerate(zip(want, models, strict=True)):
+            if w is None or model.rank < whole.rank:
+                expect(squares[i] == np.inf, f"{squares[i]} where a direction is lost")
+                expect(densities[i] == got[i] == -np.inf, "a density there")
+                continue
             tol = tolerance(model, shrinkage)
             distance = model.mahalanobis([exact_X[i]])
             if tol > HOPELESS:
                 continue
-            check_log_density(np.array([g]), [w], distance, 10 * tol, model.p)
+            check_distances(squares[i : i + 1], distance, 10 * tol)
+            check_log_density(densities[i : i + 1], [w], distance, 10 * tol, model.p)
+            # What calibrates is the final density at the left-out distance.
+            seen = whole.mahalanobis([exact_X[i]])[0]
+            change = (seen - distance[0]) / 2
+            final = whole.log_density([exact_X[i]])[0]
+            final += mpmath.mpf(change.numerator) / change.denominator
+            check_log_density(got[i : i + 1], [final], distance, 10 * tol, model.p)
 
     attempt(record_property, case.may_refuse, run)
 

@@ -359,9 +359,9 @@ def test_loo_intensity_is_the_most_likely(example):
         event("one feature")
         return
     event("decided")
-    best = detector(X, fit(X, "loo").shrinkage_).calibration_scores_.mean()
+    best = fit(X, fit(X, "loo").shrinkage_).leave_one_out(X)[1].mean()
     for a in np.linspace(0.01, 1, 25):
-        other = detector(X, float(a)).calibration_scores_.mean()
+        other = fit(X, float(a)).leave_one_out(X)[1].mean()
         assert other <= best + 1e-6 * max(1.0, abs(best))
 
 
@@ -410,12 +410,14 @@ def test_detector_partial_fit_is_fit(shrinkage, example):
 
 
 # --------------------------------------------------------------------- left out
-def refitted_scores(X, shrinkage):
-    scores = []
+def refitted_distances(X, shrinkage, rank):
+    """Infinite where the other rows have a lower rank."""
+    distances = []
     for i in range(len(X)):
         rest = detector(np.delete(X, i, axis=0), shrinkage, calibration=0.0)
-        scores.append(rest.score_samples(X[i : i + 1])[0])
-    return np.array(scores)
+        lower = rest.covariance_estimator_.rank_ < rank
+        distances.append(np.inf if lower else rest.mahalanobis(X[i : i + 1])[0])
+    return np.array(distances)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])
@@ -431,8 +433,12 @@ def test_left_out_scores_are_those_of_refits(shrinkage, offset, data):
     ):  # fmt: skip
         return
     event("decided")
-    got = detector(X, shrinkage).calibration_scores_
-    assert_same(got, refitted_scores(X, shrinkage), 1e-10, 1.0)
+    fitted = detector(X, shrinkage)
+    want = refitted_distances(X, shrinkage, fitted.covariance_estimator_.rank_)
+    assert_same(fitted.calibration_mahalanobis_, want, 1e-10, 1.0)
+    # What calibrates is the final density at these distances.
+    change = fitted.calibration_mahalanobis_ - fitted.mahalanobis(X)
+    assert_same(fitted.calibration_scores_, fitted.score_samples(X) - change / 2)
 
 
 @settings(often, max_examples=10)
@@ -444,8 +450,8 @@ def test_left_out_scores_keep_an_intensity_found_by_leaving_out(example):
     event("decided")
     fitted = detector(X, "loo")
     # The intensity is the one that the left-out rows chose together: it is kept.
-    want = refitted_scores(X, float(fitted.shrinkage_))
-    assert_same(fitted.calibration_scores_, want, 1e-10, 1.0)
+    want = refitted_distances(X, float(fitted.shrinkage_), X.shape[1])
+    assert_same(fitted.calibration_mahalanobis_, want, 1e-10, 1.0)
 
 
 # ------------------------------------------------------------------ calibration

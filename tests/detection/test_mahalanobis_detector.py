@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.base import clone
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf, MinCovDet
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -540,3 +542,67 @@ def test_works_at_the_end_of_a_pipeline():
     pipeline.fit(TALL)
     assert set(pipeline.predict(np.vstack([TALL, TALL + 10]))) == {1, -1}
     assert np.isfinite(pipeline.score(TALL))
+
+
+@pytest.mark.parametrize(
+    ("n", "shrinkage", "target"),
+    [(100, 0.1, 0.02), (100, "ledoit_wolf", 0.05), (40, "ledoit_wolf", 0.3)],
+)
+def test_the_rate_holds_where_few_factors_drive_many_features(n, shrinkage, target):
+    """Left-out determinants vary by many nats here; unseen rows share one."""
+    loadings = np.random.default_rng(9).normal(size=(5, 300))
+
+    def rows(rng, count):
+        noise = 0.1 * rng.normal(size=(count, 300))
+        return rng.normal(size=(count, 5)) @ loadings + noise
+
+    rates = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        detector = MahalanobisDetector(shrinkage=shrinkage, target_fpr=target)
+        detector.fit(rows(rng, n))
+        rates.append((detector.predict(rows(rng, 300)) == -1).mean())
+    spread = np.sqrt(target * (1 - target) * (1 / n + 1 / 300) / 30)
+    assert abs(np.mean(rates) - target) < 4 * spread
+
+
+@pytest.mark.parametrize("n", [20, 30, 31])
+def test_nothing_is_flagged_where_every_row_alone_spans_a_direction(n):
+    detector = MahalanobisDetector(shrinkage=0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        detector.fit(drawn(n, 30))
+    assert any("without one of the rows" in str(w.message) for w in caught)
+    assert np.isinf(detector.calibration_mahalanobis_).all()
+    assert (detector.predict(drawn(50, 30, seed=1)) == 1).all()
+
+
+def test_recalibration_sets_distances_too():
+    detector = MahalanobisDetector().fit(TALL)
+    fresh = TALL + 0.1
+    detector.recalibrate(fresh)
+    np.testing.assert_array_equal(
+        detector.calibration_mahalanobis_, detector.mahalanobis(fresh)
+    )
+
+
+def test_threads_wait_for_what_was_deferred():
+    X = np.random.default_rng(0).normal(size=(300, 60))
+    for _ in range(5):
+        detector = MahalanobisDetector().partial_fit(X)
+        with ThreadPoolExecutor(8) as pool:
+            verdicts = list(pool.map(detector.predict, [X] * 16))
+        assert all(np.array_equal(v, verdicts[0]) for v in verdicts)
+
+
+def test_a_stream_that_cannot_be_fitted_yet_says_what_it_lacks():
+    detector = MahalanobisDetector().partial_fit(TALL[:1])
+    for _ in range(2):
+        with pytest.raises(NotFittedError, match="1 rows seen so far have no variance"):
+            detector.predict(TALL)
+    assert detector.partial_fit(TALL[1:]).predict(TALL).shape == (len(TALL),)
+
+
+def test_what_is_no_covariance_estimator_is_refused():
+    with pytest.raises(ValueError, match=r"covariance=PCA\(\) has no location_"):
+        MahalanobisDetector(PCA()).fit(TALL)

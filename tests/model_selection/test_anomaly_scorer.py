@@ -14,6 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
+from sklearn_gauss.detection import MahalanobisDetector
+from sklearn_gauss.exceptions import CalibrationWarning
 from sklearn_gauss.model_selection import (
     NormalKFold,
     NormalShuffleSplit,
@@ -437,3 +439,15 @@ def test_an_unlabelled_search_by_likelihood(blobs):
     ours, theirs = (search.cv_results_["mean_test_score"] for search in searches)
     np.testing.assert_array_equal(ours, theirs)
     assert searches[0].best_params_ == {"bandwidth": 1.0}
+
+
+def test_ranking_does_not_need_a_threshold():
+    """A detector with too few rows for its target has the offset minus infinity."""
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(size=(30, 3)), rng.normal(size=(10, 3)) + 5])
+    y = np.r_[np.ones(30), -np.ones(10)]
+    with pytest.warns(CalibrationWarning):
+        detector = MahalanobisDetector(target_fpr=0.01).fit(X[:20])
+    assert np.isneginf(detector.offset_)
+    for metric in ("roc_auc", "average_precision", "tpr_at_fpr", "f1_max"):
+        assert anomaly_scorer(metric)(detector, X, y) > 0.9

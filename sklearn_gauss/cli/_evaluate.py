@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sklearn_gauss._version import __version__
 from sklearn_gauss.cli._figure import check_figure, draw_evaluation
-from sklearn_gauss.cli._files import check_writable, write_whole
+from sklearn_gauss.cli._files import check_writable, warn_of_copies, write_whole
 from sklearn_gauss.cli._measure import measure
 from sklearn_gauss.cli._recipe import (
     Model,
@@ -26,7 +26,10 @@ def run(args):
     """Run the command; returns the exit code."""
     folder = load_inspection_folder(args.folder)
     check_enough(folder.train, f"{args.folder}/train/good")
-    figure = find_figure(args, folder.name)
+    inputs = [*folder.train, *folder.test, str(args.weights)]
+    figure = find_figure(args, folder.name, inputs)
+    warn_of_copies(folder.train)
+    warn_of_copies(folder.test, seen=folder.train)
     record, *_ = evaluate(
         folder,
         new_extractor(args),
@@ -91,7 +94,7 @@ def _about(extractor):
     }
 
 
-def find_figure(args, name):
+def find_figure(args, name, inputs=()):
     """Path of the figure, checked; None for none."""
     asked = getattr(args, "figure", None)
     if asked == "none":
@@ -104,4 +107,4 @@ def find_figure(args, name):
             raise
         warnings.warn(f"No figure is written. {error}", stacklevel=2)
         return None
-    return check_writable(path)
+    return check_writable(path, inputs=inputs)

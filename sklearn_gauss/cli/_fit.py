@@ -1,8 +1,13 @@
 """``sklearn-gauss fit``: good images in, a model file out."""
 
+import math
 import time
 
-from sklearn_gauss.cli._files import check_writable, find_good_images
+from sklearn_gauss.cli._files import (
+    check_writable,
+    find_good_images,
+    warn_of_copies,
+)
 from sklearn_gauss.cli._model_file import import_skops, save_model
 from sklearn_gauss.cli._recipe import (
     Model,
@@ -19,20 +24,24 @@ def run(args):
     """Run the command; returns the exit code."""
     start, terminal = time.perf_counter(), Terminal()
     import_skops()
-    output = check_writable(args.output, force=args.force)
-    images = find_good_images(args.folder)
+    images, found = find_good_images(args.folder)
+    output = check_writable(
+        args.output, force=args.force, inputs=[*images, str(args.weights)]
+    )
     check_enough(images, args.folder)
     extractor = new_extractor(args).fit(images)
     features = extract(extractor, images, "good images")
     detector = new_detector(
         extractor, aggregate=args.aggregate, target_fpr=args.target_fpr
     ).fit(features)
+    warn_of_copies(images)
     save_model(Model(extractor, detector), output, n_images=len(images))
-    terminal.line(f"{args.folder}: {len(images)} good images")
+    terminal.line(f"{args.folder}: {found}")
     terminal.line(network_line(extractor))
-    terminal.line(
-        f"threshold {detector.offset_:.6g} for a false-positive rate of "
-        f"{args.target_fpr:.3g}"
-    )
+    rate = f"a false-positive rate of {args.target_fpr:.3g}"
+    if math.isinf(detector.offset_):
+        terminal.line(f"nothing can be flagged: too few images for {rate}")
+    else:
+        terminal.line(f"threshold {detector.offset_:.6g} for {rate}")
     terminal.line(f"{output}: written, {time.perf_counter() - start:.1f} s", "bold")
     return 0

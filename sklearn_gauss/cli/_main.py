@@ -104,6 +104,9 @@ def main(argv=None):
     code : int
         0 done (``score``: all normal), 1 ``score`` found an anomaly, 2 error.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell, as in 2>&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
     args = build_parser().parse_args(argv)
     with warnings.catch_warnings():
         _show_warnings_as_lines()

@@ -6,6 +6,8 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
+from sklearn_gauss._numerics.calibration import rows_needed
+
 FOLDS = 5
 SURE = 0.01  # p-value of the test of shift below which a note says so
 
@@ -55,6 +57,14 @@ def measure(detector, train, test, y_test, defect, *, seed=0):
         ],
     }
     figures["notes"] = notes(figures)
+    if np.isinf(detector.offset_):
+        figures["notes"].insert(
+            0,
+            f"Nothing can be flagged: {len(train)} training images cannot certify a "
+            f"false-positive rate of {detector.target_fpr:.1%}, "
+            f"{rows_needed(detector.target_fpr)} are needed. The rates below the AUROC "
+            "are 0 for this reason alone.",
+        )
     return figures, scores, p_values
 
 
@@ -84,8 +94,9 @@ def flagged_by_folds(detector, train, seed):
     """Whether each training image is flagged by a detector fitted without its fold."""
     flagged = np.zeros(len(train), dtype=bool)
     folds = KFold(min(FOLDS, len(train)), shuffle=True, random_state=seed)
-    if len(train) < 2 * folds.n_splits:
-        return flagged[:0]
+    kept = len(train) - -(-len(train) // folds.n_splits)
+    if len(train) < 2 * FOLDS or kept < rows_needed(detector.target_fpr):
+        return flagged[:0]  # the folds' detectors could not flag anything
     for kept, held_out in folds.split(train):
         part = clone(detector).fit(train[kept])
         flagged[held_out] = part.predict(train[held_out]) == -1

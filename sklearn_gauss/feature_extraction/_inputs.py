@@ -60,6 +60,11 @@ def _from_array(X):
             "a batch of images has shape (n, H, W) or (n, H, W, 1, 3 or 4), got "
             f"{X.shape}."
         )
+    if X.ndim == 3 and X.shape[-1] in (3, 4) and min(X.shape[:2]) > 4:
+        raise ValueError(
+            f"X has shape {X.shape}, which looks like one colour image: pass X[None]. A "
+            "batch of grey images 3 or 4 pixels wide has shape (n, H, W, 1)."
+        )
     return _not_empty(X)
 
 

@@ -383,3 +383,13 @@ def test_changed_weights_are_refused(fails, with_weights, images):
     save_file(Tiny(seed=4).state_dict(), weights)
     line = fails("score", path, images)
     assert f"{weights}: is not the file this extractor was fitted with" in line
+
+
+def test_inputs_are_never_overwritten(fails, folder):
+    image = folder / "train/good/000.png"
+    before = image.read_bytes()
+    line = fails("fit", folder, "-o", image, "--force", *TINY)
+    assert "is an input and would be overwritten" in line
+    line = fails("evaluate", folder, "--figure", image, *TINY)
+    assert "is an input and would be overwritten" in line
+    assert image.read_bytes() == before

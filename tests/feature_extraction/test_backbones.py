@@ -340,7 +340,7 @@ def test_no_code_in_weights_is_run(images, tmp_path, monkeypatch):
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
     torch.save({"first": Evil()}, tmp_path / "evil.pth")
     for name in ("evil.pt", "evil.pth"):
-        with pytest.raises(WeightsMismatchError, match=r"evil\.pth?: not a readable"):
+        with pytest.raises(WeightsMismatchError, match=r"evil\.pth?: not a"):
             CNNFeatureExtractor(small(), weights=name).fit(images)
     assert not (tmp_path / "ran").exists()
 

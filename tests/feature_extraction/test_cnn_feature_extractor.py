@@ -356,3 +356,10 @@ def test_progress_is_printed(images, capsys):
     assert lines[-1] == "[CNNFeatureExtractor] 3 of 3 images"
     tiny().fit_transform(images)
     assert capsys.readouterr().out == ""
+
+
+def test_one_colour_image_is_not_a_batch_of_rows():
+    image = np.zeros((20, 30, 3), np.uint8)
+    with pytest.raises(ValueError, match="looks like one colour image"):
+        tiny().fit(image)
+    assert tiny().fit_transform(image[None]).shape[0] == 1

@@ -34,10 +34,20 @@ def read_state_dict(path):
     except ImportError:
         raise
     except Exception as error:  # the readers' errors are of many kinds
+        if type(error).__name__ == "UnpicklingError":  # torch advises to trust the file
+            raise WeightsMismatchError(
+                f"{path}: not a state dict. It is of another kind, or holds objects that "
+                "could run code, and is not loaded; save the network's state_dict(), "
+                "best as .safetensors."
+            ) from None
         raise WeightsMismatchError(
             f"{path}: not a readable file of weights ({type(error).__name__}: {error})."
         ) from error
-    return {key: _to_float32(value) for key, value in loaded.items()}
+    tensors = {key: _to_float32(value) for key, value in loaded.items()}
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsMismatchError(f"{path}: {key} has NaN or infinite values.")
+    return tensors
 
 
 def _read_safetensors(path):

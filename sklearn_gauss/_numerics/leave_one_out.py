@@ -138,13 +138,7 @@ def left_out(
         rank = len(rows.kappa) + rows.n_free
         densities = log_density(squares, rank, logdet + np.log(remainder))
     doubtful |= ~np.isfinite(densities) | ((amount == 0) & (rows.tau > 0))
-    # What is left of 1 is rounding: exactly nothing.
-    single = (np.abs(remainder) < 64 * len(rows.kappa) * EPS) & (rows.tau == 0)
-    return LeftOut(
-        np.where(single, np.inf, squares),
-        np.where(single | np.isnan(densities), -np.inf, densities),
-        doubtful & ~single,
-    )
+    return LeftOut(squares, np.where(np.isnan(densities), -np.inf, densities), doubtful)
 
 
 def lost_sums(whole: Spread, others: Spread) -> NDArray:

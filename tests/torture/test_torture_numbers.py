@@ -470,6 +470,15 @@ def lonely(case):
     return any(X.count(row) >= case.n - 1 for row in X[:2])
 
 
+def carried(case):
+    """Whether one row alone makes a column vary: without it the rank is lower."""
+    columns = list(zip(*drawn(case)[2], strict=True))
+    return any(
+        len(set(column)) == 2 and min(map(column.count, set(column))) == 1
+        for column in columns
+    )
+
+
 def tolerance(model, shrinkage, *, squared=False):
     """Relative error allowed in a squared distance.
 
@@ -608,6 +617,8 @@ def run_gaussian(case, shrinkage, build, *, stream=False):
         # Nothing is certified either where some row cannot be left out: the others
         # are all equal.
         certified = case.n >= NEEDED_ROWS and not lonely(case)
+        if isinstance(fitted, MahalanobisDetector) and fitted.shrinkage_ == 0:
+            certified = certified and not carried(case)
         if isinstance(fitted, MahalanobisDetector):
             numbers = [NEEDED_ROWS] if case.n < NEEDED_ROWS else []
             check_warnings(messages, CalibrationWarning, not certified, *numbers)

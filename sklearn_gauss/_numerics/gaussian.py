@@ -106,9 +106,9 @@ def _settled(
     """
     squares = np.where(found.doubtful, np.inf, found.squares)
     densities = np.where(found.doubtful, -np.inf, found.densities)
-    if rule == 0.0 and found.doubtful.all():
-        pass  # n <= p + 1 rows: every row alone spans a direction
-    elif sums.rows is not None and (X is sums.rows or np.array_equal(X, sums.rows)):
+    # n <= p + 1 rows without shrinkage: every row alone spans a direction.
+    hopeless = rule == 0.0 and found.doubtful.all()
+    if sums.rows is not None and not hopeless and np.array_equal(X, sums.rows):
         for i in np.flatnonzero(found.doubtful):
             squares[i], densities[i] = _refitted(sums, rule, rank, i)
     return LeftOut(squares, densities, np.zeros(len(squares), dtype=bool))

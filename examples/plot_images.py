@@ -3,10 +3,8 @@
 From images to verdicts, end to end
 ======================================
 
-Drawn photographs of a product, the features of a small convolutional network, and a
-calibrated detector. The network here has *random* weights, so that the example needs no
-file: ``backbone="torchvision/squeezenet1_1"``, with pretrained weights, is the one for
-real work.
+Drawn photographs of a product, the features of the bundled network, and a calibrated
+detector.
 """
 
 # %%
@@ -37,7 +35,7 @@ from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
 features = {}
 for pooling in ("avg", "max"):
-    extractor = CNNFeatureExtractor("tiny", pooling=pooling, input_size=128)
+    extractor = CNNFeatureExtractor(pooling=pooling)
     train = extractor.fit_transform(images.train)
     features[pooling] = train, extractor.transform(images.test)
 channels = dict(zip(extractor.levels_, extractor.level_channels_, strict=True))

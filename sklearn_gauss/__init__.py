@@ -6,8 +6,8 @@
 ``decomposition``            `LowVariancePCA`
 ``feature_extraction``       `CNNFeatureExtractor`, images to features
 ``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`
-``datasets``                 `load_inspection_folder`, `make_inspection_images`,
-                             `save_inspection_folder`
+``datasets``                 `list_images`, `load_inspection_folder`,
+                             `make_inspection_images`, `save_inspection_folder`
 ``plotting``                 `ScoreDisplay`, `WorkingPointDisplay`
 ``exceptions``               warnings and errors
 ===========================  ============================================================

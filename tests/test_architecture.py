@@ -11,7 +11,7 @@ import sklearn_gauss
 
 PACKAGE = Path(sklearn_gauss.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-MAX_LINES = 420
+MAX_LINES = 300  # of code: docstrings of public classes are long on purpose
 
 HEAVY = ("torch", "torchvision", "timm", "PIL", "matplotlib", "pandas", "skops", "rich")
 LIGHT_ROOMS = (
@@ -177,9 +177,27 @@ def test_ruff_finds_nothing(root):
     assert code == 0, output
 
 
+def lines_of_code(text):
+    """Lines of a file that are not part of a docstring."""
+    tree = ast.parse(text)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = [
+        node.body[0]
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and ast.get_docstring(node)
+    ]
+    n_lines = sum(node.end_lineno - node.lineno + 1 for node in docstrings)
+    return len(text.splitlines()) - n_lines
+
+
 @by_file
 def test_files_are_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    assert lines_of_code(path.read_text(encoding="utf-8")) <= MAX_LINES
+
+
+def test_docstrings_are_not_counted():
+    text = '"""One.\n\nTwo."""\n\n\ndef f():\n    """Three."""\n    return 1\n'
+    assert lines_of_code(text) == 4
 
 
 @by_file

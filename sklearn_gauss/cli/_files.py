@@ -6,7 +6,15 @@ import warnings
 from pathlib import Path
 
 from sklearn_gauss.datasets import load_inspection_folder
-from sklearn_gauss.datasets._load_inspection_folder import IMAGE_EXTENSIONS
+from sklearn_gauss.feature_extraction._listing import IMAGE_EXTENSIONS, find_images
+
+__all__ = [
+    "check_writable",
+    "find_good_images",
+    "find_images",
+    "warn_of_copies",
+    "write_whole",
+]
 
 
 def check_writable(path, *, force=True, inputs=()):
@@ -73,29 +81,6 @@ def write_whole(path, write):
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def find_images(folder):
-    """Images in a folder and its subfolders, and how many other files it has.
-
-    Sorted by the bytes of their paths, folder by folder. Hidden entries and links to
-    folders are left out.
-    """
-    images, others = [], 0
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted((f for f in folders if f[0] != "."), key=os.fsencode)
-        for name in sorted(files, key=os.fsencode):
-            if name[0] == ".":
-                continue
-            if os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS:
-                images.append(os.path.join(place, name))
-            else:
-                others += 1
-    return images, others
-
-
-def _raise(error):
-    raise error
 
 
 def find_good_images(folder):

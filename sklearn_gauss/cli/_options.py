@@ -159,16 +159,16 @@ def _add_network(parser):
     group.add_argument(
         "--backbone",
         metavar="NAME",
-        default="torchvision/squeezenet1_1",
-        help="torchvision/NAME, timm/NAME, or 'tiny' (small, random weights)",
+        default="noisenet",
+        help="'noisenet' (bundled), torchvision/NAME or timm/NAME",
     )
     group.add_argument(
         "--weights",
         type=weights,
         metavar="FILE",
         default="default",
-        help="a local .safetensors or state dict; 'default': the library's own "
-        "(downloaded at first use); 'none': random",
+        help="a local .safetensors or state dict; 'default': the bundled ones, or the "
+        "library's own (downloaded at first use); 'none': random",
     )
     for name in ("mean", "std"):
         group.add_argument(

@@ -7,9 +7,11 @@ import numpy as np
 
 from sklearn_gauss.cli._terminal import progress
 from sklearn_gauss.detection import LevelEnsemble, MahalanobisDetector
+from sklearn_gauss.exceptions import ImageReadError
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
 CHUNK = 64  # images between two reports of progress
+NAMED = 10  # unreadable images that an error names
 
 
 @dataclass
@@ -59,13 +61,42 @@ def columns_of_levels(extractor):
 
 
 def extract(extractor, paths, what):
-    """Features of images, in their order, with progress on a terminal."""
-    report, blocks = progress(len(paths), what), []
+    """Features of images, in their order, with progress on a terminal.
+
+    All images are tried, and one error names those that cannot be read.
+    """
+    report, blocks, unread = progress(len(paths), what), [], []
     for start in range(0, len(paths), CHUNK):
         chunk = paths[start : start + CHUNK]
-        blocks.append(extractor.transform(chunk))
+        try:
+            blocks.append(extractor.transform(chunk))
+        except ImageReadError:
+            unread += unreadable(extractor, chunk)
         report(start + len(chunk))
+    if unread:
+        raise ImageReadError(_listed(unread, f"{len(paths)} {what}"))
     return np.concatenate(blocks)
+
+
+def unreadable(extractor, paths):
+    """Say of each image that cannot be read why."""
+    reasons = []
+    for path in paths:
+        try:
+            extractor.transform([path])
+        except ImageReadError as error:
+            reasons.append(str(error))
+    return reasons
+
+
+def _listed(unread, total):
+    """One message of several, the first of them in full."""
+    if len(unread) == 1:
+        return unread[0]
+    reasons = "; ".join(unread[:NAMED])
+    left = len(unread) - NAMED
+    more = f"; and {left} more" if left > 0 else ""
+    return f"{len(unread)} of {total} cannot be read: {reasons}{more}"
 
 
 def check_enough(paths, folder):
@@ -79,7 +110,8 @@ def network_line(extractor):
     random = extractor.backbone == "tiny" or extractor.weights is None
     source = f"random weights, seed {extractor.seed_}" if random else extractor.weights
     if extractor.weights == "default" and not random:
-        source = "the library's weights"
+        is_bundled = "/" not in str(extractor.backbone)
+        source = "bundled weights" if is_bundled else "the library's weights"
     height, width = extractor.input_size_
     return (
         f"{extractor.backbone} ({source}), {len(extractor.levels_)} levels, "

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-IMAGE_EXTENSIONS = frozenset(
-    [".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"]
-) | {".webp"}
+from sklearn_gauss.feature_extraction._listing import (
+    IMAGE_EXTENSIONS,
+    is_image,
+    is_inside,
+)
 
 
 def load_inspection_folder(path, *, split=None):
@@ -60,6 +62,7 @@ def load_inspection_folder(path, *, split=None):
 
     See Also
     --------
+    list_images : List the images of a folder of any layout.
     save_inspection_folder : Write images in this layout.
     make_inspection_images : Draw images instead.
 
@@ -121,7 +124,7 @@ class _Reader:
             for entry in ordered
             if not entry.name.startswith(".")
             and wanted(entry.path)
-            and os.path.realpath(entry.path).startswith(self.inside)
+            and is_inside(entry.path, self.inside)
         ]
         self.skipped += [entry.path for entry in ordered if entry not in kept]
         return kept
@@ -138,13 +141,7 @@ class _Reader:
 
     def images(self, folder):
         """Paths of the images in a folder."""
-        return [entry.path for entry in self._entries(folder, _is_image)]
-
-
-def _is_image(path):
-    extension = os.path.splitext(path)[1].lower()
-    # isfile is false for a pipe, which would block its reader, and a dangling link.
-    return extension in IMAGE_EXTENSIONS and os.path.isfile(path)
+        return [entry.path for entry in self._entries(folder, is_image)]
 
 
 def _train_images(root, reader):

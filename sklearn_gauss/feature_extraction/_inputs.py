@@ -1,44 +1,84 @@
 """What may stand for a collection of images, as a sequence of single images."""
 
 import math
+import os
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklearn_gauss.feature_extraction._images import (
-    is_missing,
+from sklearn_gauss.feature_extraction._kinds import (
+    array_like,
+    is_encoded,
     is_path,
     is_pil,
+    is_single,
     is_tensor,
-    tensor_to_array,
+    torch_class,
 )
+from sklearn_gauss.feature_extraction._listing import IMAGE_EXTENSIONS, find_images
+from sklearn_gauss.feature_extraction._pixels import tensor_to_array
+from sklearn_gauss.feature_extraction._streams import ImageStream
 
 
-def as_images(X):
-    """Check a collection of images; returns a sequence of single ones.
+def as_images(X, in_chans=3):
+    """Check a collection of images; returns a sequence of single ones, or a stream.
 
     Raises TypeError or ValueError that says what a collection of images is.
     """
-    if is_path(X) or is_pil(X):
+    if is_path(X) and os.path.isdir(X):
+        return _from_folder(X)
+    if is_path(X) or is_encoded(X) or is_pil(X):
         raise TypeError("X is a single image; pass a list of images: [X].")
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("X is a masked array; images have no masked pixels.")
     if is_tensor(X):
         return _from_tensor(X)
     if hasattr(X, "columns"):
-        raise TypeError(
-            "X is a table; pass the column of paths, X['column'], or set image_shape "
-            "when its rows are pixels."
+        X = _only_column(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "OUST":
+        X = X[:, 0] if X.ndim == 2 and X.shape[1] == 1 else X
+    elif array_like(X) and len(X.shape) != 1:
+        return _from_array(np.asarray(X), in_chans)
+    elif isinstance(X, np.ndarray):
+        return _from_array(X, in_chans)
+    if isinstance(X, dict | set | frozenset):
+        raise TypeError(_no_collection(X))
+    if not hasattr(X, "__len__") or isinstance(X, torch_class("DataLoader")):
+        return _from_iterable(X, in_chans)
+    if not hasattr(X, "__iter__"):
+        return _LazyImages(X)
+    return _not_empty([_item(item, f"X[{place}]") for place, item in enumerate(X)])
+
+
+def _no_collection(X):
+    return (
+        "X must be a folder, a list or array of paths, PIL images or image arrays, or "
+        f"an iterator of these, got {type(X).__name__}."
+    )
+
+
+def _from_folder(folder):
+    images, others = find_images(folder)
+    if not images:
+        also = f"; it holds {others} other entries" if others else ""
+        raise ValueError(
+            f"{os.fsdecode(folder)}: no image with an extension out of "
+            f"{sorted(IMAGE_EXTENSIONS)}{also}."
         )
-    if isinstance(X, np.ma.MaskedArray):
-        raise TypeError("X is a masked array; images have no masked pixels.")
-    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUST":
-        return _from_array(X)
-    if not hasattr(X, "__len__") or not hasattr(X, "__iter__") or isinstance(X, dict):
+    return images
+
+
+def _only_column(X):
+    names = list(X.columns)
+    if len(names) != 1:
+        shown = ", ".join(repr(name) for name in names[:5])
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise TypeError(
-            "X must be a list or array of paths, PIL images or image arrays, got "
-            f"{type(X).__name__}."
+            f"X is a table of {len(names)} columns ({shown}{more}); pass the one of the "
+            "images, X[['column']], or set image_shape when its rows are pixels."
         )
-    return _not_empty([_item(item, place) for place, item in enumerate(X)])
+    return X[names[0]]
 
 
 def _from_tensor(X):
@@ -49,7 +89,7 @@ def _from_tensor(X):
     return _not_empty(tensor_to_array(X))
 
 
-def _from_array(X):
+def _from_array(X, in_chans):
     if X.ndim == 2:
         raise ValueError(
             "X has two dimensions. Set image_shape=(H, W) or (H, W, C) when its rows "
@@ -57,15 +97,49 @@ def _from_array(X):
         )
     if X.ndim not in (3, 4):
         raise ValueError(
-            "a batch of images has shape (n, H, W) or (n, H, W, 1, 3 or 4), got "
+            "a batch of images has shape (n, H, W) or (n, H, W, channels), got "
             f"{X.shape}."
         )
-    if X.ndim == 3 and X.shape[-1] in (3, 4) and min(X.shape[:2]) > 4:
+    channels = {3, 4, in_chans} - {1}
+    if X.ndim == 3 and X.shape[-1] in channels and min(X.shape[:2]) > max(channels):
         raise ValueError(
             f"X has shape {X.shape}, which looks like one colour image: pass X[None]. A "
-            "batch of grey images 3 or 4 pixels wide has shape (n, H, W, 1)."
+            f"batch of grey images {X.shape[-1]} pixels wide has shape (n, H, W, 1)."
         )
     return _not_empty(X)
+
+
+def _from_iterable(X, in_chans):
+    if not hasattr(X, "__iter__"):
+        raise TypeError(_no_collection(X))
+
+    def single(item, name):
+        return _split(item, name, in_chans)
+
+    return ImageStream(X, single)
+
+
+def _split(item, name, in_chans):
+    """Images of what an iterator yields: one image, or a batch of them."""
+    if isinstance(item, list | tuple) and len(item) == 1 and is_tensor(item[0]):
+        item = item[0]  # what a loader makes of a data set of tensors
+    if is_single(item):
+        return [item]
+    shape = getattr(item, "shape", None)
+    if is_tensor(item) or isinstance(item, np.ndarray):
+        if len(shape) == 2 or (len(shape) == 3 and _is_one(item, in_chans)):
+            return [item]
+        return item if len(shape) == 3 else as_images(item, in_chans)
+    if isinstance(item, list | tuple) or hasattr(item, "to_list"):
+        _refuse_pair(item, name)
+        return [_item(image, name) for image in item]
+    return [_item(item, name)]
+
+
+def _is_one(array, in_chans):
+    """Whether three dimensions are one image, or a batch of grey ones."""
+    place = 0 if is_tensor(array) else 2
+    return array.shape[place] in {1, 3, 4, in_chans}
 
 
 def _not_empty(images):
@@ -74,18 +148,47 @@ def _not_empty(images):
     return images
 
 
-def _item(item, place):
-    is_array = isinstance(item, np.ndarray) or is_tensor(item)
-    if is_array or is_path(item) or is_pil(item) or is_missing(item):
+class _LazyImages:
+    """Images of a data set that is asked for one at a time, such as torch's."""
+
+    def __init__(self, data):
+        self._data = data
+        _not_empty(data)
+
+    def __len__(self):
+        return len(self._data)
+
+    def __getitem__(self, place):
+        return _item(self._data[place], f"X[{place}]")
+
+
+def _item(item, name):
+    if is_single(item) or isinstance(item, np.ndarray) or is_tensor(item):
         return item
+    if array_like(item) and len(item.shape) > 1:
+        return np.asarray(item)
+    _refuse_pair(item, name)
     raise TypeError(
-        f"X[{place}] is of type {type(item).__name__}; an image is a path, a PIL "
-        "image, an array (H, W[, C]) or a tensor (C, H, W). For flattened images set "
-        "image_shape."
+        f"{name} is of type {type(item).__name__}; an image is a path, a PIL image, the "
+        "bytes of a file, an array (H, W[, C]) or a tensor (C, H, W). For flattened "
+        "images set image_shape."
     )
 
 
-def row_shape(image_shape, n_features):
+def _refuse_pair(item, name):
+    """Refuse (images, labels), which data sets and loaders of torch yield."""
+    if not isinstance(item, list | tuple) or len(item) != 2:
+        return
+    first, second = item
+    has_label = not is_single(second) and np.ndim(second) < 2
+    if has_label and (is_single(first) or np.ndim(first) > 1):
+        raise TypeError(
+            f"{name} is a pair of images and labels; pass images alone, such as "
+            "(images for images, labels in X)."
+        )
+
+
+def row_shape(image_shape, n_features, in_chans=3):
     """Shape of one image in rows of ``n_features`` pixels; ``"row"`` is (1, p)."""
     if isinstance(image_shape, str):
         return (1, n_features)
@@ -93,9 +196,12 @@ def row_shape(image_shape, n_features):
     is_shape = len(shape) in (2, 3) and all(
         isinstance(side, Integral) and side > 0 for side in shape
     )
-    if not is_shape or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
+    counts = (1, 3, 4) if in_chans in (1, 3, 4) else (in_chans,)
+    if not is_shape or (shape[2] if len(shape) == 3 else 1) not in counts:
+        known = " or ".join(map(str, counts))
         raise ValueError(
-            f"image_shape={image_shape!r} must be (H, W) or (H, W, 1, 3 or 4)."
+            f"image_shape={image_shape!r} must be (H, W) or (H, W, C), C being {known} "
+            f"for in_chans={in_chans}."
         )
     if math.prod(shape) != n_features:
         raise ValueError(
@@ -127,16 +233,31 @@ def as_size(input_size):
     return int(height), int(width)
 
 
-def as_three(value, name, *, positive=False):
-    """Three finite numbers, one a channel (RGB); None stays None."""
+def as_channels(value, name, *, positive=False, count=3):
+    """Finite numbers, one a channel; None stays None."""
     if value is None:
         return None
-    three = np.asarray(value, dtype=np.float64)
-    if three.shape != (3,) or not np.isfinite(three).all():
-        raise ValueError(f"{name}={value!r} must be three finite numbers (RGB).")
-    if positive and not (three > 0).all():
+    numbers = np.asarray(value, dtype=np.float64)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise ValueError(
+            f"{name}={value!r} must be {count} finite numbers, one for each of in_chans."
+        )
+    if positive and not (numbers > 0).all():
         raise ValueError(f"{name}={value!r} must be positive.")
-    return tuple(three.tolist())
+    return tuple(numbers.tolist())
+
+
+def as_background(value):
+    """Three whole numbers from 0 to 255."""
+    try:
+        colour = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        colour = np.full(3, np.nan)
+    if colour.shape != (3,) or not np.isin(colour, np.arange(256)).all():
+        raise ValueError(
+            f"background={value!r} must be three whole numbers from 0 to 255 (RGB)."
+        )
+    return tuple(int(part) for part in colour)
 
 
 def draw_seed(random_state):

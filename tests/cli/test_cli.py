@@ -112,6 +112,14 @@ def test_unreadable_training_image_is_named(fails, folder, tmp_path):
     (good / "broken.png").write_bytes(b"not an image")
     line = fails("fit", good, "-o", "m.skops", *TINY)
     assert f"{good / 'broken.png'}: not an image of a known format" in line
+    for number in range(12):
+        (good / f"broken{number:02d}.png").write_bytes(b"")
+    line = fails("fit", tmp_path, "-o", "m.skops", *TINY)
+    assert "13 of" in line
+    assert "good images cannot be read: " in line
+    assert f"{good / 'broken00.png'}: the file is empty.; " in line
+    assert "broken09.png" not in line
+    assert line.rstrip().endswith("and 3 more")
     assert not (tmp_path / "m.skops").exists()
 
 

@@ -143,7 +143,7 @@ def test_scores_are_those_of_the_estimators(scored, folder):
 def test_order_is_that_of_the_arguments_and_of_bytes_in_folders(scored, images, folder):
     first = str(folder / "train/good/005.png")
     _, rows = scored(first, images)
-    names = ["a\n1.png", "b, 2.png", "ü\u0301 [red].PNG", "sub/c.png"]
+    names = ["a\n1.png", "b, 2.png", "sub/c.png", "ü\u0301 [red].PNG"]
     assert [row["path"] for row in rows] == [first, *(f"{images}/{n}" for n in names)]
 
 
@@ -159,11 +159,11 @@ def test_text_is_one_line_an_image(run, model, images):
     lines = out.splitlines()
     assert (code, err, len(lines)) == (1, "", 4)
     assert lines[0].startswith(f"{images}/a\\n1.png")
-    path, score, p_value, verdict = lines[3].rsplit(maxsplit=3)
+    path, score, p_value, verdict = lines[2].rsplit(maxsplit=3)
     assert path == f"{images}/sub/c.png"
     assert float(score) < 0 < float(p_value) <= 1
     assert verdict == "normal"
-    assert lines[2].endswith("ANOMALY")
+    assert lines[3].endswith("ANOMALY")
 
 
 def test_csv_keeps_every_name(run, model, images, scored):

@@ -127,11 +127,11 @@ def test_grey_images(images):
 
 
 def test_images_of_mixed_sizes(images):
-    mixed = [images[0], images[1][:7, :9], images[2][:, :, 0]]
+    mixed = [images[0], images[1][:8, :9], images[2][:, :, 0]]
     together = tiny().fit_transform(mixed)
     for image, row in zip(mixed, together, strict=True):
         alone = tiny().fit_transform([image])[0]
-        np.testing.assert_allclose(row, alone, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(row, alone, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, "auto"])
@@ -169,9 +169,9 @@ WRONG = {
     "pil": (Image.new("L", (4, 4)), TypeError, "single image"),
     "two dimensions": (np.zeros((4, 4)), ValueError, "image_shape"),
     "list of lists": ([[0.0, 1.0]], TypeError, r"X\[0\] is of type list"),
-    "frame": (pd.DataFrame({"path": ["a.png"]}), TypeError, r"X\['column'\]"),
+    "frame": (pd.DataFrame({"path": ["a"], "y": [1]}), TypeError, "'path', 'y'"),
     "masked": (np.ma.zeros((2, 4, 4)), TypeError, "masked"),
-    "generator": (iter(["a.png"]), TypeError, "got list_iterator"),
+    "set": ({"a.png"}, TypeError, "got set"),
     "dict": ({"a": 1}, TypeError, "got dict"),
     "empty list": ([], ValueError, "Found 0 images"),
     "empty array": (np.zeros((0, 4, 4)), ValueError, "Found 0 images"),

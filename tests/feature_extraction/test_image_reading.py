@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from sklearn_gauss.exceptions import ImageReadError
-from sklearn_gauss.feature_extraction import _images
-from sklearn_gauss.feature_extraction._images import read_image, to_8_bit
+from sklearn_gauss.feature_extraction._images import read_image
+from sklearn_gauss.feature_extraction._pixels import to_8_bit
 
 SIZE = (10, 12)
 
@@ -238,12 +238,13 @@ def test_a_null_byte_in_a_name():
         read_image("a\0b.png", SIZE)
 
 
-def test_pixel_limit_is_exact(monkeypatch, grey):
-    monkeypatch.setattr(_images, "MAX_PIXELS", grey.size)
-    assert read_image(pil(grey), SIZE).shape == (*SIZE, 3)
-    monkeypatch.setattr(_images, "MAX_PIXELS", grey.size - 1)
-    with pytest.raises(ImageReadError, match="X: 12 x 10 pixels exceed"):
-        read_image(pil(grey), SIZE, name="X")
+def test_pixel_limit_is_exact(tmp_path, grey):
+    path = tmp_path / "grey.png"
+    pil(grey).save(path)
+    for source in (path, path.read_bytes(), pil(grey)):
+        assert read_image(source, SIZE, max_pixels=grey.size).shape == (*SIZE, 3)
+        with pytest.raises(ImageReadError, match="12 x 10 pixels exceed max_pixels=119"):
+            read_image(source, SIZE, max_pixels=grey.size - 1)
 
 
 def test_a_photograph_with_attachments_is_one_image(tmp_path, rgb):

@@ -1,24 +1,36 @@
 """A network, ready to run: from batches of 8-bit images to features."""
 
-import contextlib
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch  # noqa: TID253 - this room is imported lazily as a whole
 from torch.nn.functional import interpolate  # noqa: TID253 - as above
 
 from sklearn_gauss.feature_extraction._backbones import (  # noqa: TID253 - its own room
-    _levels,
+    _channels,
+    _devices,
+    _fusion,
     _resolve,
+    _taps,
     _weights,
 )
 from sklearn_gauss.feature_extraction._backbones._pooling import (  # noqa: TID253 - its own room
     POOLINGS,
+    SEEDED,
+)
+from sklearn_gauss.feature_extraction._backbones._replicas import (  # noqa: TID253 - as above
+    Replicas,
 )
 
 DEFAULT_SIZE = (224, 224)
 
-AUTO_BATCH = {"cpu": 8, "cuda": 64}
+# Images of 224 x 224 pixels at a time, for each thread of a CPU or each GPU.
+AUTO_BATCH = {"cpu": 4, "gpu": 64}
+
+# Threads that run a network side by side; with more, Python's lock would be the limit.
+MAX_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -38,82 +50,149 @@ class NetworkSpec:
     input_size: tuple | None
     mean: tuple | None
     std: tuple | None
+    options: dict | None = None
+    in_chans: int = 3
 
 
 class Network:
     """A backbone on its device, its levels tapped and pooled.
 
-    Attributes: ``levels`` and ``channels`` (one entry a level), ``output_shape`` (of
-    one image's features), ``input_size`` (height, width), ``mean``, ``std``,
-    ``weights_sha256`` (None without a weights file) and ``device``.
+    Attributes: ``levels``, ``channels`` and ``grids`` (one entry a level),
+    ``output_shape`` (of one image's features), ``input_size`` (height, width), ``mean``,
+    ``std``, ``weights_sha256`` (of the file, or without one of the tensors), ``spec``,
+    ``device`` (the first one) and ``precision``.
     """
 
     def __init__(self, spec, *, device, precision):
+        _devices.make_usable_after_fork()
+        self._check_use(device, precision)
         found = _resolve.resolve(
-            spec.backbone, pretrained=spec.pretrained, seed=spec.seed
+            spec.backbone,
+            pretrained=spec.pretrained,
+            seed=spec.seed,
+            options=spec.options,
         )
         self.input_size = spec.input_size or found.input_size or DEFAULT_SIZE
-        self.mean = spec.mean or found.mean
-        self.std = spec.std or found.std
-        if len(self.mean) != 3:
-            raise ValueError("the backbone must take images of three channels (RGB).")
+        self.mean = spec.mean or _channels.spread(found.mean, spec.in_chans)
+        self.std = spec.std or _channels.spread(found.std, spec.in_chans)
         self.pooling = spec.pooling
-        self._tap, shapes, needed = tap_levels(
-            found.module,
-            spec.levels,
-            own_size=found.input_size or self.input_size,
-            input_size=self.input_size,
+        self.pooling_seed = spec.seed if spec.pooling in SEEDED else None
+        own_size = found.input_size or self.input_size
+        n_channels = _channels.channels_taken(found.module, spec.in_chans)
+        self._tap, needed = _taps.tap_levels(
+            found.module, spec.levels, size=own_size, n_channels=n_channels
+        )
+        file = spec.weights_file
+
+        def load():
+            if file is not None:
+                _weights.load_weights(found.module, file, needed)
+
+        _channels.load_and_adapt(found.module, spec.in_chans, own_size, load)
+        self.weights_sha256 = (
+            _weights.sha256_of_tensors(found.module)
+            if file is None
+            else _weights.sha256(file)
+        )
+        shapes = _taps.set_size(
+            self._tap, own_size, self.input_size, n_channels=spec.in_chans
         )
         self.channels = [shape[0] for shape in shapes]
-        self.output_shape = (sum(self.channels) * len(POOLINGS[self.pooling].endings),)
+        self.grids = [tuple(shape[1:]) for shape in shapes]
+        make, labels = POOLINGS[self.pooling]
+        self._pools = {
+            level: make(level, n, spec.seed)
+            for level, n in zip(self.levels, self.channels, strict=True)
+        }
+        self.output_shape = (sum(len(labels(n)) for n in self.channels),)
         if self.pooling == "none":
             self.output_shape = finest(shapes) + self.output_shape
-        self.weights_sha256 = None
-        if spec.weights_file is not None:
-            _weights.load_weights(found.module, spec.weights_file, needed)
-            self.weights_sha256 = _weights.sha256(spec.weights_file)
-        self.device = find_device(device)
-        self.precision = precision
+        self.spec = spec
+        self.n_fused = _fusion.fuse(self._tap, self.input_size, n_channels=spec.in_chans)
+        self.use(device, precision)
+
+    @staticmethod
+    def _check_use(device, precision):
+        devices = _devices.find_devices(device)
+        _devices.check_precision(precision, devices[0])
+        return devices
+
+    def use(self, device, precision):
+        """Run there and so from now on; nothing is built or read again."""
+        devices = self._check_use(device, precision)
+        self.device, self.precision = devices[0], precision
         self._tap.module.to(self.device, memory_format=torch.channels_last)
+        self._shares_cores = self.device.type == "cpu" and len(devices) == 1
+        self._replicas = Replicas(
+            self._tap, devices * MAX_WORKERS if self._shares_cores else devices
+        )
 
     @property
     def levels(self):
         """Names of the tapped levels."""
         return list(self._tap.levels)
 
+    @property
+    def n_workers(self):
+        """Threads that can run the network at a time."""
+        if self._shares_cores:
+            _devices.make_usable_after_fork()
+            return min(torch.get_num_threads(), MAX_WORKERS)
+        return len(self._replicas.devices)
+
+    @property
+    def reads_ahead(self):
+        """Whether images are best read by other threads meanwhile."""
+        return self.device.type != "cpu"
+
+    @property
+    def start_worker(self):
+        """What to call in each thread of several before it runs the network."""
+        if self.device.type != "cpu":
+            return None
+        return partial(_devices.limit_cores, torch.get_num_threads() // self.n_workers)
+
+    def auto_batch(self, total):
+        """Return a good number of images at a time, of ``total``."""
+        kind = "gpu" if self.reads_ahead else "cpu"
+        area = math.prod(DEFAULT_SIZE) / math.prod(self.input_size)
+        most = max(1, min(AUTO_BATCH[kind], int(AUTO_BATCH[kind] * area)))
+        return max(1, min(most, math.ceil(total / self.n_workers)))
+
+    def free_memory(self):
+        """Hand back what torch keeps of the GPUs' memory for later."""
+        for device in self._replicas.devices:
+            _devices.free_memory(device)
+
     def features(self, images):
-        """Features of a batch of images, (n, height, width, 3) uint8, in float32."""
+        """Features of a batch of images, (n, height, width, 3) uint8, in float32.
+
+        Several threads may ask at a time; each gets a copy of the network.
+        """
+        _devices.make_usable_after_fork()
         pooled = {}
-        pool = POOLINGS[self.pooling].pool
 
         def take(level, maps):
-            pooled[level] = pool(maps.float())
+            pooled[level] = self._pools[level](maps.float())
 
-        with torch.inference_mode(), self._arithmetic():
-            self._tap.run(self._normalise(images), take)
+        with (
+            self._replicas.borrow() as (tap, device),
+            _devices.arithmetic(device, self.precision),
+        ):
+            tap.run(self._normalise(images, device), take)
             rows = [pooled[level] for level in self.levels]
             joined = join_maps(rows) if self.pooling == "none" else torch.cat(rows, 1)
-        return np.ascontiguousarray(joined.cpu().numpy(), dtype=np.float32)
+            return np.ascontiguousarray(joined.cpu().numpy(), dtype=np.float32)
 
-    def _normalise(self, images):
-        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+    def _normalise(self, images, device):
+        x = torch.from_numpy(images)
+        if device.type == "cuda":
+            x = x.pin_memory()
+        x = x.to(device, non_blocking=device.type == "cuda").permute(0, 3, 1, 2).float()
         mean = x.new_tensor(self.mean)[:, None, None]
         std = x.new_tensor(self.std)[:, None, None]
         x = (x / 255 - mean) / std
         return x.contiguous(memory_format=torch.channels_last)
-
-    @contextlib.contextmanager
-    def _arithmetic(self):
-        """Autocast for bfloat16; for float32 no 10-bit TF32 convolutions on a GPU."""
-        kind = self.device.type
-        lower = self.precision == "bfloat16"
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.autocast(kind, torch.bfloat16, enabled=lower))
-            if kind == "cuda" and not lower:
-                stack.enter_context(
-                    torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-                )
-            yield
 
 
 def finest(shapes):
@@ -131,72 +210,3 @@ def join_maps(maps):
         for m in maps
     ]
     return torch.cat(resized, 1).permute(0, 2, 3, 1)
-
-
-def tap_levels(module, levels, *, own_size, input_size):
-    """Return the tap of the levels, the (C, H, W) of each, the modules they need.
-
-    The levels are found on an image of the network's own size, so that they do not
-    depend on ``input_size``, for which the shapes are.
-    """
-    blank = torch.zeros(1, 3, *own_size)
-    with _explained(module, own_size):
-        calls = _levels.trace(module, lambda: module(blank))
-    available = _levels.find_levels(module, calls, own_size)
-    if len(available) < 2 and hasattr(module, "forward_intermediates"):
-        names = [info["module"] for info in module.feature_info]
-        chosen = _levels.choose(levels, names)
-        tap = _levels.IntermediatesTap(module, chosen, names)
-        calls = _levels.trace(module, lambda: tap.run(blank, lambda *_: None))
-        last = float("inf")
-    else:
-        _check_any(module, available, calls, own_size)
-        chosen = _levels.choose(levels, available)
-        tap = _levels.HookTap(module, chosen)
-        last = max(calls[level].stop for level in chosen)
-    shapes = {}
-    with _explained(module, input_size), torch.inference_mode():
-        tap.run(
-            torch.zeros(1, 3, *input_size),
-            lambda level, maps: shapes.update({level: tuple(maps.shape[1:])}),
-        )
-    needed = _levels.needed_modules(module, calls, last)
-    return tap, [shapes[level] for level in chosen], needed
-
-
-@contextlib.contextmanager
-def _explained(module, size):
-    """Say which network failed on which input when its own code raises."""
-    try:
-        yield
-    except Exception as error:  # whatever the network raises
-        raise ValueError(
-            f"the backbone {type(module).__name__} fails on an RGB image of {size[0]} "
-            f"x {size[1]} pixels ({type(error).__name__}: {error}). Another input_size "
-            "may fit it."
-        ) from error
-
-
-def _check_any(module, available, calls, input_size):
-    if available:
-        return
-    last = any(
-        _levels.is_channels_last_map(call.shape, input_size) for call in calls.values()
-    )
-    why = "its maps have their channels last" if last else "no module puts out a map"
-    raise ValueError(
-        f"the backbone {type(module).__name__} has no levels: {why}. Convolutional "
-        "networks can be used, and vision transformers of timm ('timm/NAME')."
-    )
-
-
-def find_device(device):
-    """Return the torch device for ``"auto"`` or a device's name."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
-    return found

@@ -2,11 +2,14 @@
 
 import copy
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch  # noqa: TID253 - this room is imported lazily as a whole
 from torch import nn  # noqa: TID253 - this room is imported lazily as a whole
 
+from sklearn_gauss.feature_extraction._backbones._noisenet import (  # noqa: TID253
+    build_noisenet,
+)
 from sklearn_gauss.feature_extraction._backbones._tiny import Tiny  # noqa: TID253 - as above
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -27,25 +30,58 @@ class Backbone:
     input_size: tuple | None = None
 
 
-def resolve(backbone, *, pretrained, seed):
+# What other parameters of the extractor say; as options they would contradict them.
+_RESERVED = ("pretrained", "weights", "checkpoint_path", "features_only")
+# Options that say for which images a network is built.
+_SIZES = ("img_size", "image_size")
+
+
+def resolve(backbone, *, pretrained, seed, options=None):
     """Build the network in evaluation mode on the CPU, in float32.
 
     ``pretrained`` asks for the library's own weights; without it the weights are
-    random, seeded by ``seed``. Torch's global generator is left as it was.
+    random, seeded by ``seed``. ``options`` are keywords for what builds the network.
+    Torch's global generator is left as it was.
     """
+    options = dict(options or {})
+    for name in _RESERVED:
+        if name in options:
+            raise ValueError(
+                f"backbone_options: {name!r} is not an option; set weights and levels."
+            )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if isinstance(backbone, str):
-            resolved = _resolve_name(backbone, pretrained, seed)
+            resolved = _resolve_name(backbone, pretrained, seed, options)
         else:
-            resolved = _resolve_object(backbone)
+            resolved = _resolve_object(backbone, options)
+    resolved = _sized_by(resolved, options)
     resolved.module.eval().requires_grad_(False).float()
     return resolved
 
 
-def _resolve_name(name, pretrained, seed):
+def _sized_by(resolved, options):
+    """Take the network's own size from the options that set it."""
+    sizes = [options[name] for name in _SIZES if options.get(name) is not None]
+    if not sizes:
+        return resolved
+    size = sizes[0] if isinstance(sizes[0], list | tuple) else [sizes[0]] * 2
+    return replace(resolved, input_size=tuple(map(int, size)))
+
+
+def _refuse_unknown(options, backbone, error):
+    """Raise for an error that says that the options do not fit the backbone."""
+    if options and isinstance(error, TypeError) and "argument" in str(error):
+        raise ValueError(
+            f"backbone_options={options!r} do not fit backbone={backbone!r}: {error}."
+        ) from error
+
+
+def _resolve_name(name, pretrained, seed, options):
     if name in BUNDLED:
-        return BUNDLED[name](seed)
+        if options:
+            raise ValueError(f"backbone_options: {name!r} has no options.")
+        return BUNDLED[name](pretrained, seed)
     family, _, inner = name.partition("/")
     if family not in FAMILIES or not inner:
         raise ValueError(_unknown(name, _all_names()))
@@ -53,8 +89,9 @@ def _resolve_name(name, pretrained, seed):
     if not is_known(inner):
         raise ValueError(_unknown(name, [f"{family}/{known}" for known in names()]))
     try:
-        return build(inner, pretrained)
+        return build(inner, pretrained, options)
     except Exception as error:  # every library and hub has errors of its own
+        _refuse_unknown(options, name, error)
         if not pretrained:
             raise
         raise RuntimeError(
@@ -64,8 +101,17 @@ def _resolve_name(name, pretrained, seed):
         ) from error
 
 
-def _resolve_object(backbone):
-    given = backbone if isinstance(backbone, nn.Module) else backbone()
+def _resolve_object(backbone, options):
+    if isinstance(backbone, nn.Module):
+        if options:
+            raise ValueError("backbone_options: a module is built already.")
+        given = backbone
+    else:
+        try:
+            given = backbone(**options)
+        except TypeError as error:
+            _refuse_unknown(options, backbone, error)
+            raise
     if not isinstance(given, nn.Module):
         raise TypeError(
             "a callable backbone must return a torch.nn.Module, got "
@@ -133,10 +179,10 @@ def _torchvision_names():
     return models.list_models(module=models)
 
 
-def _build_torchvision(name, pretrained):
+def _build_torchvision(name, pretrained, options):
     models = _torchvision()
     weights = {"weights": "DEFAULT"} if pretrained else _UNTRAINED.get(name, {})
-    module = models.get_model(name, **weights)
+    module = models.get_model(name, **{**weights, **options})
     known = models.get_model_weights(name)
     if not len(known):
         return Backbone(module)
@@ -155,14 +201,18 @@ def _timm():
     return timm
 
 
-def _build_timm(name, pretrained):
-    return _with_metadata(_timm().create_model(name, pretrained=pretrained))
+def _build_timm(name, pretrained, options):
+    module = _timm().create_model(name, pretrained=pretrained, **options)
+    return _with_metadata(module)
 
 
-# A bundled name maps to a function of the seed.
-BUNDLED = {"tiny": lambda seed: _with_metadata(Tiny(seed))}
+# A bundled name maps to build(pretrained, seed).
+BUNDLED = {
+    "noisenet": lambda pretrained, seed: _with_metadata(build_noisenet(pretrained, seed)),
+    "tiny": lambda _pretrained, seed: _with_metadata(Tiny(seed)),
+}
 
-# (is the name known, all names, build(name, pretrained)) of each library of networks.
+# (is the name known, all names, build(name, pretrained, options)) of each library.
 FAMILIES = {
     "torchvision": (
         lambda name: name in _torchvision_names(),

@@ -53,7 +53,7 @@ class Tiny(nn.Module):
 
 @torch.no_grad()
 def fill_with_noise(module, seed):
-    """Fill every convolution with Gaussian noise of variance 2 / fan-in.
+    """Fill every convolution with Gaussian noise of variance 2 / fan-in, no bias.
 
     Drawn by NumPy: the same numbers in every process and torch version.
     """
@@ -63,3 +63,5 @@ def fill_with_noise(module, seed):
             scale = np.sqrt(2 / inner.weight[0].numel())
             noise = rng.standard_normal(tuple(inner.weight.shape)) * scale
             inner.weight.copy_(torch.from_numpy(noise))
+            if inner.bias is not None:
+                inner.bias.zero_()

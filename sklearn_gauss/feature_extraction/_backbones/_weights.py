@@ -17,6 +17,16 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_tensors(module):
+    """SHA-256 of a module's state dict: names, types, shapes and values, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def read_state_dict(path):
     """Tensors of a ``.safetensors`` or state-dict file, floating point in float32."""
     path = Path(path)

@@ -18,7 +18,7 @@ from sklearn_gauss.feature_extraction._backbones._tiny import (  # noqa: TID253 
 )
 
 WEIGHTS = ("_weights", "noisenet.safetensors")
-SHA256 = "ef5e9f44ade70425ce6e0e94a94529741c8df1159c39286e50e6d79a0b2005b0"
+SHA256 = "a4b001734eefaca192d17d0e97368c519a2e38fd95320d65940bbe9a70d643d1"
 
 STEM_WIDTH = 32
 
@@ -58,7 +58,7 @@ class Noisenet(nn.Module):
     pretrained_cfg = {  # noqa: RUF012 - read, never written
         "mean": (0.5, 0.5, 0.5),
         "std": (0.25, 0.25, 0.25),
-        "input_size": (3, 224, 224),
+        "input_size": (3, 160, 160),
     }
 
     def __init__(self, *, norm=False):

@@ -182,7 +182,6 @@ def dry_run(print_table):
     images = make_inspection_images(
         n_train=12, n_good=4, n_defect=8, size=32, random_state=0
     )
-    print("G13 on drawn images")
     with tempfile.TemporaryDirectory() as root:
         folder = save_inspection_folder(images, Path(root, "tile"))
         run([folder], [Backbone("tiny, random weights", "tiny", None)], 10, print_table)

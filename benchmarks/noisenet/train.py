@@ -258,7 +258,7 @@ def main():
     """Parse the arguments, train, save."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("output", help="the .safetensors file to write")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3700)
     parser.add_argument("--images", type=int, default=20480)
     parser.add_argument("--batch", type=int, default=192)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")

@@ -429,7 +429,7 @@ def test_the_first_frame_if_asked_for(tmp_path, images, form):
 def test_min_side(images):
     assert tiny(min_side=1).fit_transform([images[0][:1, :1]]).shape == (1, 336)
     small = Image.fromarray(images[0][:7])
-    with pytest.raises(ImageReadError, match=r"X\[0\]: 30 x 7 pixels, and min_side=8"):
+    with pytest.raises(ImageReadError, match=r"X\[0\]: 30 x 7 pixels; min_side=8"):
         tiny().fit_transform([small])
     rows = tiny(image_shape="row", value_range=(0, 255)).fit_transform(np.zeros((2, 5)))
     assert rows.shape == (2, 336)

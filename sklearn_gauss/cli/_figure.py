@@ -4,7 +4,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from sklearn_gauss.feature_extraction._images import read_image
+from sklearn_gauss.feature_extraction._reading._images import read_image
 from sklearn_gauss.plotting import ScoreDisplay, WorkingPointDisplay
 from sklearn_gauss.plotting._axes import FLAGGED, PASSED, import_matplotlib
 

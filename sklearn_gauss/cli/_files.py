@@ -6,7 +6,10 @@ import warnings
 from pathlib import Path
 
 from sklearn_gauss.datasets import load_inspection_folder
-from sklearn_gauss.feature_extraction._listing import IMAGE_EXTENSIONS, find_images
+from sklearn_gauss.feature_extraction._reading._listing import (
+    IMAGE_EXTENSIONS,
+    find_images,
+)
 
 __all__ = [
     "check_writable",

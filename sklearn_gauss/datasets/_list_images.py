@@ -1,6 +1,6 @@
 """The images of a folder, in the order in which an extractor reads them."""
 
-from sklearn_gauss.feature_extraction._listing import find_images
+from sklearn_gauss.feature_extraction._reading._listing import find_images
 
 
 def list_images(folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-from sklearn_gauss.feature_extraction._listing import (
+from sklearn_gauss.feature_extraction._reading._listing import (
     IMAGE_EXTENSIONS,
     is_image,
     is_inside,

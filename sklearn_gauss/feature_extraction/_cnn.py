@@ -11,10 +11,20 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_gauss._base import Integral, Interval, StrOptions, fit_context
-from sklearn_gauss.feature_extraction._cache import CacheMixin
+from sklearn_gauss.feature_extraction._caching._cache import CacheMixin
 from sklearn_gauss.feature_extraction._extraction import extract, import_network
-from sklearn_gauss.feature_extraction._images import MAX_PIXELS, WHITE, read_image
-from sklearn_gauss.feature_extraction._inputs import (
+from sklearn_gauss.feature_extraction._lifecycle import (
+    DECIDED_AT_FIT,
+    Process,
+    check_same_network,
+    frozen,
+)
+from sklearn_gauss.feature_extraction._reading._images import (
+    MAX_PIXELS,
+    WHITE,
+    read_image,
+)
+from sklearn_gauss.feature_extraction._reading._inputs import (
     as_background,
     as_channels,
     as_images,
@@ -23,13 +33,7 @@ from sklearn_gauss.feature_extraction._inputs import (
     draw_seed,
     row_shape,
 )
-from sklearn_gauss.feature_extraction._lifecycle import (
-    DECIDED_AT_FIT,
-    Process,
-    check_same_network,
-    frozen,
-)
-from sklearn_gauss.feature_extraction._streams import extract_all, warn_unread
+from sklearn_gauss.feature_extraction._reading._streams import extract_all, warn_unread
 
 # Backbones whose weights are random by definition, so that None needs no warning.
 _RANDOM_BY_NAME = ("tiny",)

@@ -12,10 +12,10 @@ import joblib
 import numpy as np
 
 from sklearn_gauss.exceptions import ImageReadError
-from sklearn_gauss.feature_extraction._images import import_pillow
-from sklearn_gauss.feature_extraction._kinds import is_pil
 from sklearn_gauss.feature_extraction._memory import Backoff
 from sklearn_gauss.feature_extraction._progress import progress
+from sklearn_gauss.feature_extraction._reading._images import import_pillow
+from sklearn_gauss.feature_extraction._reading._kinds import is_pil
 
 __all__ = ["extract", "import_network"]
 

@@ -20,9 +20,10 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_gauss.detection import MahalanobisDetector
 from sklearn_gauss.exceptions import ImageReadError
-from sklearn_gauss.feature_extraction import CNNFeatureExtractor, _cache, _store
+from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 from sklearn_gauss.feature_extraction._backbones._tiny import Tiny  # noqa: TID253
-from sklearn_gauss.feature_extraction._images import read_image
+from sklearn_gauss.feature_extraction._caching import _cache, _store
+from sklearn_gauss.feature_extraction._reading._images import read_image
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -25,7 +25,7 @@ import json, resource, sys, time, warnings
 import numpy as np
 from PIL import Image, ImageCms
 from sklearn_gauss.exceptions import ImageReadError
-from sklearn_gauss.feature_extraction._images import read_image
+from sklearn_gauss.feature_extraction._reading._images import read_image
 Image.init()
 limit = int(sys.argv[2]) * 2**20
 size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()

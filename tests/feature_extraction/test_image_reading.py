@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from sklearn_gauss.exceptions import ImageReadError
-from sklearn_gauss.feature_extraction._images import read_image
-from sklearn_gauss.feature_extraction._pixels import to_8_bit
+from sklearn_gauss.feature_extraction._reading._images import read_image
+from sklearn_gauss.feature_extraction._reading._pixels import to_8_bit
 
 SIZE = (10, 12)
 
@@ -275,7 +275,7 @@ def test_inputs_are_not_changed(rgb):
 def test_a_missing_extra_is_named():
     code = (
         "import sys; sys.modules['PIL'] = None\n"
-        "from sklearn_gauss.feature_extraction._images import read_image\n"
+        "from sklearn_gauss.feature_extraction._reading._images import read_image\n"
         "try:\n    read_image('x.png', (2, 2))\n"
         "except ImportError as error:\n    assert 'sklearn-gauss[cnn]' in str(error)\n"
         "else:\n    raise SystemExit(1)"

@@ -21,7 +21,7 @@ from sklearn_gauss.datasets import list_images
 from sklearn_gauss.detection import MahalanobisDetector
 from sklearn_gauss.exceptions import ImageReadError
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
-from sklearn_gauss.feature_extraction._images import read_image
+from sklearn_gauss.feature_extraction._reading._images import read_image
 
 N = 5
 

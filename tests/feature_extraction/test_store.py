@@ -8,8 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from sklearn_gauss.feature_extraction import _store
-from sklearn_gauss.feature_extraction._store import FOLDER, FeatureStore, as_bytes
+from sklearn_gauss.feature_extraction._caching import _store
+from sklearn_gauss.feature_extraction._caching._store import (
+    FOLDER,
+    FeatureStore,
+    as_bytes,
+)
 
 # A store in another process; the file is run alone, which starts in a moment.
 OTHER = f"""

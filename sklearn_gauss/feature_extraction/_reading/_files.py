@@ -13,14 +13,14 @@ import warnings
 from dataclasses import dataclass
 
 from sklearn_gauss.exceptions import ImageReadError
-from sklearn_gauss.feature_extraction._formats import (
+from sklearn_gauss.feature_extraction._reading._formats import (
     check_cost,
     check_header,
     check_size,
     identify,
     reader,
 )
-from sklearn_gauss.feature_extraction._kinds import is_encoded, is_url
+from sklearn_gauss.feature_extraction._reading._kinds import is_encoded, is_url
 
 __all__ = [
     "Encoded",
@@ -62,8 +62,8 @@ def opened(source, name, max_pixels):
     Raises ImageReadError, whatever goes wrong inside the ``with`` block too.
     """
     import_pillow()
-    with explained(name), _stream(source, name) as file:
-        size = _check_length(file, name, max_pixels)
+    with explained(name), stream(source, name) as file:
+        size = check_length(file, name, max_pixels)
         form = identify(file, name)
         read = reader(form)
         check_header(form, file, name, max_pixels)
@@ -149,7 +149,7 @@ class _Guarded:
         return getattr(self._file, name)
 
 
-def _stream(source, name):
+def stream(source, name):
     """Binary file of a path, or of bytes in memory."""
     if isinstance(source, io.BytesIO):
         return io.BytesIO(source.getbuffer())
@@ -185,7 +185,7 @@ def _check_regular(status, name):
         raise ImageReadError(f"{name}: {kind}, not an image.")
 
 
-def _check_length(file, name, max_pixels):
+def check_length(file, name, max_pixels):
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if not size:

@@ -13,17 +13,21 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 
-from sklearn_gauss.feature_extraction._files import _check_length, _stream, explained
-from sklearn_gauss.feature_extraction._images import MAX_PIXELS
-from sklearn_gauss.feature_extraction._kinds import (
+from sklearn_gauss.feature_extraction._caching._store import FeatureStore, as_bytes
+from sklearn_gauss.feature_extraction._lifecycle import frozen
+from sklearn_gauss.feature_extraction._reading._files import (
+    check_length,
+    explained,
+    stream,
+)
+from sklearn_gauss.feature_extraction._reading._images import MAX_PIXELS
+from sklearn_gauss.feature_extraction._reading._kinds import (
     is_encoded,
     is_path,
     is_pil,
     is_tensor,
 )
-from sklearn_gauss.feature_extraction._lifecycle import frozen
-from sklearn_gauss.feature_extraction._pixels import tensor_to_array
-from sklearn_gauss.feature_extraction._store import FeatureStore, as_bytes
+from sklearn_gauss.feature_extraction._reading._pixels import tensor_to_array
 
 __all__ = ["CacheInfo", "CacheMixin", "CachedExtraction", "open_store"]
 
@@ -234,8 +238,8 @@ class CachedExtraction:
     def _bytes(self, source, name):
         """Bytes of a file, refused as they are for reading."""
         max_pixels = self.read.keywords.get("max_pixels", MAX_PIXELS)
-        with explained(name), _stream(source, name) as file:
-            _check_length(file, name, max_pixels)
+        with explained(name), stream(source, name) as file:
+            check_length(file, name, max_pixels)
             return file.read()
 
     def _key(self, content):

@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklearn_gauss.feature_extraction._kinds import (
+from sklearn_gauss.feature_extraction._reading._kinds import (
     array_like,
     is_encoded,
     is_path,
@@ -16,9 +16,12 @@ from sklearn_gauss.feature_extraction._kinds import (
     is_tensor,
     torch_class,
 )
-from sklearn_gauss.feature_extraction._listing import IMAGE_EXTENSIONS, find_images
-from sklearn_gauss.feature_extraction._pixels import tensor_to_array
-from sklearn_gauss.feature_extraction._streams import ImageStream
+from sklearn_gauss.feature_extraction._reading._listing import (
+    IMAGE_EXTENSIONS,
+    find_images,
+)
+from sklearn_gauss.feature_extraction._reading._pixels import tensor_to_array
+from sklearn_gauss.feature_extraction._reading._streams import ImageStream
 
 
 def as_images(X, in_chans=3):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_gauss.feature_extraction._kinds import is_tensor
+from sklearn_gauss.feature_extraction._reading._kinds import is_tensor
 
 __all__ = ["image_array", "own_range", "tensor_to_array", "to_8_bit"]
 

@@ -6,17 +6,21 @@ from functools import lru_cache
 import numpy as np
 
 from sklearn_gauss.exceptions import ImageReadError
-from sklearn_gauss.feature_extraction._deep import deep_samples
-from sklearn_gauss.feature_extraction._files import explained, import_pillow, opened
-from sklearn_gauss.feature_extraction._formats import check_size
-from sklearn_gauss.feature_extraction._kinds import (
+from sklearn_gauss.feature_extraction._reading._deep import deep_samples
+from sklearn_gauss.feature_extraction._reading._files import (
+    explained,
+    import_pillow,
+    opened,
+)
+from sklearn_gauss.feature_extraction._reading._formats import check_size
+from sklearn_gauss.feature_extraction._reading._kinds import (
     is_encoded,
     is_missing,
     is_path,
     is_pil,
 )
-from sklearn_gauss.feature_extraction._pixels import image_array, to_8_bit
-from sklearn_gauss.feature_extraction._png import rows_are_there
+from sklearn_gauss.feature_extraction._reading._pixels import image_array, to_8_bit
+from sklearn_gauss.feature_extraction._reading._png import rows_are_there
 
 __all__ = ["MAX_PIXELS", "WHITE", "Reading", "import_pillow", "read_image"]
 

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from sklearn_gauss.feature_extraction._kinds import is_path
+from sklearn_gauss.feature_extraction._reading._kinds import is_path
 
 __all__ = ["ImageStream", "extract_all", "warn_unread"]
 

@@ -22,7 +22,7 @@ COMMANDS = (
         _options.add_demo,
         "draw a data set, and fit, evaluate and save a model",
         "Draw images of a product, good and defective, and do with them what the other "
-        "commands do: offline, in less than a minute. The network has random weights.",
+        "commands do: offline, in less than a minute, with the bundled network.",
     ),
     (
         "evaluate",

@@ -5,7 +5,7 @@ import math
 
 # Names only: the package's rooms are not imported before a command runs.
 AGGREGATES = ("sum", "mean", "max", "log_density")
-POOLINGS = ("avg", "max", "moments")
+POOLINGS = ("avg", "max", "moments", "second_moments")
 KINDS = ("fabric", "tile", "wood", "metal", "washer", "gear", "bolt", "board")
 
 
@@ -151,7 +151,7 @@ def add_demo(parser):
     parser.add_argument(
         "--kind", choices=KINDS, default="metal", help="the product to draw"
     )
-    _add_seed(parser, "of the images and the random weights")
+    _add_seed(parser, "of the images and folds")
 
 
 def _add_network(parser):

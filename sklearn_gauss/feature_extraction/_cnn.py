@@ -69,7 +69,7 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         A path names a local file: ``.safetensors``, or a state dict in ``.pt``,
         ``.pth`` or ``.bin``, read without unpickling. The file may lack the head that
         no level needs, or have another; anything else must fit. None asks for random
-        weights, with a warning (``"tiny"`` is random in both cases).
+        weights, with a warning (without one for ``"tiny"``, which has no others).
 
     levels : "all" or list of str or int, default="all"
         The levels to use, by name or by number (negative from the last). See Notes.
@@ -243,9 +243,10 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
     **Running.** The network is built at ``fit`` and never pickled; an unpickled extractor
     builds it again at first use and compares ``weights_sha256_``. It always runs in
     evaluation mode and without gradients, its batch norms folded into the convolutions.
-    ``device``, ``precision``, ``batch_size``, ``on_error`` and ``verbose`` may be set
-    after ``fit``, and so may the place of a file of weights; what decides the features
-    may not. On a CPU batches run side by side, each on one core, on as many as torch
+    ``device``, ``precision``, ``batch_size``, ``on_error``, ``verbose``, the cache, and
+    which files are refused (``frames``, ``min_side``, ``max_pixels``) may be set after
+    ``fit``, and so may the place of a file of weights; what decides the features may
+    not. On a CPU batches run side by side, each on one core, on as many as torch
     has threads (``torch.set_num_threads``); a forked process runs on one core, as the
     threads of its parent's are not there. Threads may call ``transform`` at a time.
 
@@ -529,7 +530,8 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         return network
 
     def _check_unchanged(self):
-        """Refuse parameters that are not those of ``fit``."""
+        """Refuse values that are none, and parameters that are not those of ``fit``."""
+        self._validate_params()
         changed = [
             name
             for name, value in self._fitted_parameters.items()

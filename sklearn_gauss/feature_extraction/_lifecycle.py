@@ -27,6 +27,7 @@ DECIDED_AT_FIT = (
     "value_range",
     "in_chans",
     "background",
+    "random_state",
 )
 
 

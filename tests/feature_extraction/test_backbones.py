@@ -330,6 +330,15 @@ def test_weights_that_do_not_fit(images, tmp_path, change, message):
     assert str(caught.value).startswith(str(path))
 
 
+def test_quantised_weights_are_no_weights(images, tmp_path):
+    state = {
+        key: (100 * value).to(torch.int8) for key, value in small().state_dict().items()
+    }
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(WeightsMismatchError, match="integers for real numbers: "):
+        CNNFeatureExtractor(small, weights=tmp_path / "w.pt").fit(images)
+
+
 class Evil:
     def __reduce__(self):
         return (os.mkdir, ("ran",))

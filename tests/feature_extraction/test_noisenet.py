@@ -77,13 +77,15 @@ def test_random_weights_follow_the_seed_and_are_not_the_bundled_ones(rng):
     assert not np.allclose(features(0), CNNFeatureExtractor().fit_transform(images))
 
 
-# Of the whole test set: random weights 0.57, ImageNet's SqueezeNet 0.81.
-HALFWAY = 0.69
+# Halfway from random weights, 0.574, to SqueezeNet's of ImageNet, 0.813.
+HALFWAY = 0.694
 
 
 def test_real_defects_are_found_at_least_halfway_to_imagenet(data_folder):
     folder = load_inspection_folder(data_folder / "images" / "magnetic_tile")
     extractor = CNNFeatureExtractor().set_output(transform="pandas")
-    detector = LevelEnsemble().fit(extractor.fit_transform(folder.train[::3]))
-    scores = detector.score_samples(extractor.transform(folder.test[::3]))
-    assert roc_auc_score(folder.y_test[::3], scores) > HALFWAY
+    # No threshold is used; one half certifies with a single row.
+    detector = LevelEnsemble(target_fpr=0.5)
+    detector.fit(extractor.fit_transform(folder.train))
+    scores = detector.score_samples(extractor.transform(folder.test))
+    assert roc_auc_score(folder.y_test, scores) > HALFWAY

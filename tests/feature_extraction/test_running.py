@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch  # noqa: TID253 - what the tests compare with
 from sklearn.metrics import roc_auc_score
+from sklearn.utils._param_validation import InvalidParameterError
 from torch import nn  # noqa: TID253 - as above
 
 from sklearn_gauss.detection import MahalanobisDetector
@@ -274,6 +275,7 @@ CHANGES = {
     "std": np.array([0.2, 0.2, 0.2]),
     "value_range": (0, 100),
     "image_shape": (20, 30, 3),
+    "random_state": 9,
 }
 
 
@@ -291,6 +293,13 @@ def test_what_decides_the_features_is_that_of_fit(images, name, is_loaded):
             method()
     extractor.set_params(**{name: before})
     np.testing.assert_array_equal(extractor.transform(images), expected)
+
+
+@pytest.mark.parametrize("wrong", [{"on_error": "ignore"}, {"batch_size": 0}])
+def test_values_set_after_fit_are_checked(images, wrong):
+    extractor = tiny().fit(images).set_params(**wrong)
+    with pytest.raises(InvalidParameterError, match=next(iter(wrong))):
+        extractor.transform(images)
 
 
 def test_a_cache_knows_the_precision_set_after_fit(images, tmp_path):

@@ -104,6 +104,7 @@ def load_weights(module, path, needed):
         _first("missing", sorted(_matter(own.keys() - state.keys(), unused))),
         _first("unexpected", sorted(_matter(state.keys() - own.keys(), unused))),
         _first("of another shape", _misshapen(own, state, unused)),
+        _first("integers for real numbers", _rounded(own, state, unused)),
     )
     if any(problems):
         raise WeightsMismatchError(
@@ -139,6 +140,15 @@ def _misshapen(own, state, unused):
         f"{tuple(state[key].shape)})"
         for key in _matter(own.keys() & state.keys(), unused)
         if own[key].shape != state[key].shape
+    ]
+
+
+def _rounded(own, state, unused):
+    """Keys of quantised weights, whose scale is not in the file."""
+    return [
+        key
+        for key in _matter(own.keys() & state.keys(), unused)
+        if own[key].is_floating_point() and not state[key].is_floating_point()
     ]
 
 

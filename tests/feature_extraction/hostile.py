@@ -477,6 +477,73 @@ refused(
 )
 
 
+def _strips(array, rows, kept=None, **more):
+    """A grey TIFF of strips, all or the first few of which are in the file."""
+    starts = range(0, len(array), rows)
+    places = tuple(400 + start * array.shape[1] for start in starts)[:kept]
+    sizes = tuple(array[start : start + rows].size for start in starts)[:kept]
+    return _tiff_of(array, 1, **{"t278": rows, "t273": places, "t279": sizes, **more})
+
+
+GREY = RGB[:, :, 0].copy()
+read("tiff_strips", _strips(GREY, 4), colour(GREY))
+read("tiff_last_strip_too_long", _strips(GREY, 4, t279=(48, 48, 48)), colour(GREY))
+refused("tiff_strips_missing", _strips(GREY, 5, 1))
+refused("tiff_one_strip_too_many", _strips(GREY, 4, t278=5))
+refused("tiff_sizes_missing", _strips(GREY, 4, t279=(48, 48)))
+refused("tiff_no_sizes_of_strips", _strips(GREY, 4, t279=(48, 0, 24)))
+refused("tiff_sparse", _strips(GREY, 4, t273=(400, 0, 496)))
+refused("tiff_second_strip_beyond_the_file", _strips(GREY, 5, t273=(400, 9999)))
+refused("tiff_no_rows", _strips(GREY, 5, t278=0))
+PLANES = (400, 520, 640)
+_planar = tags(RGB, 8, 2, t284=2, t273=PLANES, t279=(120,) * 3)
+read("tiff_planar", tiff(_planar, RGB.transpose(2, 0, 1).tobytes()), RGB)
+_planar = {**_planar, 273: PLANES[:2], 279: (120,) * 2}
+refused("tiff_plane_missing", tiff(_planar, RGB.transpose(2, 0, 1).tobytes()))
+
+
+def _tiles(count):
+    tiled = np.zeros((16, 32), np.uint8)
+    tiled[:10, :20] = np.arange(200).reshape(10, 20)
+    places, sizes = tuple(400 + 256 * i for i in range(count)), (256,) * count
+    head = tags(tiled[:10, :20], 8, 1, t322=16, t323=16, t324=places, t325=sizes)
+    data = tiled.reshape(16, 2, 16).transpose(1, 0, 2).tobytes()
+    return tiff({tag: head[tag] for tag in head if tag not in (273, 278, 279)}, data)
+
+
+read("tiff_tiles", _tiles(2), colour(np.arange(200).reshape(10, 20)))
+refused("tiff_tile_missing", _tiles(1))
+
+
+def _packed_strips(places=2, cut=0):
+    parts = [zlib.compress(GREY[:5].tobytes()), zlib.compress(GREY[5:].tobytes())]
+    sizes = tuple(map(len, parts))
+    more = {"t259": 8, "t278": 5, "t279": sizes[:places]}
+    more["t273"] = (400, 400 + sizes[0])[:places]
+    data = b"".join(parts)
+    return tiff(tags(GREY, 8, 1, **more), data[: len(data) - cut])
+
+
+read("tiff_packed_strips", _packed_strips(), colour(GREY))
+refused("tiff_packed_strip_missing", _packed_strips(1))
+refused("tiff_packed_strip_cut", _packed_strips(cut=9))
+
+
+def _tiff_palette(scale):
+    colours = np.zeros((3, 256), int)
+    colours[:, :3] = PALETTE.T * scale
+    index = INDEX.astype(np.uint8)
+    data = colours.astype("<u2").tobytes() + index.tobytes()
+    head = tiff(tags(index, 8, 3, t273=400 + 1536, t320=0), data)
+    entry = struct.pack("<HH", 320, 3)
+    place = head.index(entry)
+    return head[: place + 4] + struct.pack("<II", 768, 400) + head[place + 12 :]
+
+
+read("tiff_palette", _tiff_palette(257), PALETTE[INDEX])
+read("tiff_palette_of_8_bits", _tiff_palette(1), PALETTE[INDEX])
+
+
 @maker
 def tiff_rgb16_compressed(path):
     strip = zlib.compress(DEEP3.tobytes())
@@ -511,6 +578,12 @@ refused("ppm_endless_comment", b"P6 #" + b"x" * 20_000_000)
 refused("ppm_endless_number", b"P6 " + b"1" * 1_000_000)
 refused("ppm_truncated", b"P6 12 10 255\n" + RGB.tobytes()[:-9])
 refused("pfm_float", b"Pf 12 10 -1.0\n" + (DEEP1 / 65535).astype("<f4").tobytes())
+refused("pfm_colour", b"PF 12 10 -1.0\n" + (DEEP3 / 65535).astype("<f4").tobytes())
+refused(
+    "pam",
+    b"P7\nWIDTH 12\nHEIGHT 10\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n"
+    + RGB.tobytes(),
+)
 JP2 = encoded(Image.fromarray(RGB), "JPEG2000")
 read("jp2", JP2, RGB)
 read(

@@ -1,11 +1,14 @@
 """The cache of features: what is keyed, and that each image is extracted once."""
 
+import copy
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from functools import partial
+from types import MethodType
 
 import counted_backbone
 import joblib
@@ -17,6 +20,7 @@ from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline
+from torch import nn  # noqa: TID253 - networks of its own
 
 from sklearn_gauss.detection import MahalanobisDetector
 from sklearn_gauss.exceptions import ImageReadError
@@ -553,3 +557,233 @@ def test_threads_share_the_work(cached, many, extracted, monkeypatch):
     counts = [copy.cache_info() for copy in copies]
     assert sum(info.misses for info in counts) == 40
     assert sum(info.hits for info in counts) == 3 * 40
+
+
+# ------------------------------------------------- one's own network, changed a little
+class Own(nn.Module):
+    """A network whose features depend on what ``act`` and its attributes do."""
+
+    gain = 1.0
+
+    def __init__(self, act=None, **attributes):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())
+        for weights in self.parameters():
+            weights.data = torch.linspace(-1, 1, weights.numel()).reshape(weights.shape)
+        self.act = act
+        vars(self).update(attributes)
+
+    def forward(self, x):
+        return self.stem(x if self.act is None else self.act(x))
+
+
+class Plain:
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, x):
+        return x * self.value
+
+
+class Slotted(Plain):
+    __slots__ = ("_inner",)
+
+    def __init__(self, value):
+        self._inner = value
+
+    def __call__(self, x):
+        return x * self._inner
+
+
+def times(x, factor=1.0, *, add=0.0):
+    return x * factor + add
+
+
+def with_default(value):
+    def act(x, factor=value):
+        return x * factor
+
+    return act
+
+
+def with_keyword(value):
+    def act(x, *, factor=value):
+        return x * factor
+
+    return act
+
+
+def with_body(kind, value):
+    """Class of a network with another body of a ``kind`` of member."""
+    bodies = {1: lambda *_: 1.0, 2: lambda *_: 2.0}
+    return type("Own", (Own,), {"factor": kind(bodies[value])})()
+
+
+def decorated(value):
+    class Decorated(Own):
+        if value == 1:
+
+            @torch.no_grad()
+            def forward(self, x):
+                return self.stem(x)
+        else:
+
+            @torch.no_grad()
+            def forward(self, x):
+                return self.stem(x + 1)
+
+    return Decorated()
+
+
+def hooked(value):
+    module = Own()
+    module.stem[0].register_forward_hook(lambda module, x, out: out * value)
+    return module
+
+
+def overridden(value):
+    module = Own()
+    module.forward = MethodType(lambda self, x: self.stem(x * value), module)
+    return module
+
+
+LAMBDAS = {1: lambda x: x, 2: lambda x: 2 * x}
+ALTERED = {
+    "tensor": lambda value: Own(table=torch.tensor([value])),
+    "array": lambda value: Own(table=np.array([value])),
+    "nested": lambda value: Own(table={"a": [(1, np.array([value]))]}),
+    "set": lambda value: Own(table={"a", "b", value}),
+    "object": lambda value: Own(Plain(value)),
+    "slots": lambda value: Own(Slotted(value)),
+    "private": lambda value: Own(_k=value),
+    "partial": lambda value: Own(partial(times, add=value)),
+    "bound method": lambda value: Own(Plain(value).__call__),
+    "closure": lambda value: Own(lambda x: x * value),
+    "defaults": lambda value: Own(with_default(value)),
+    "keyword defaults": lambda value: Own(with_keyword(value)),
+    "lambdas": lambda value: Own(LAMBDAS[value]),
+    "hook": hooked,
+    "override": overridden,
+    "constant": lambda value: type("Own", (Own,), {"gain": value})(),
+    "property": lambda value: with_body(property, value),
+    "staticmethod": lambda value: with_body(staticmethod, value),
+    "classmethod": lambda value: with_body(classmethod, value),
+    "decorated": decorated,
+    "global": lambda _value: Own(lambda x: x * SCALE),
+}
+SCALE = 1
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_an_altered_network_gets_no_features_of_the_other(
+    name, images, tmp_path, monkeypatch
+):
+    def features(value):
+        monkeypatch.setitem(globals(), "SCALE", value)
+        module = ALTERED[name](value)
+        extractor = CNNFeatureExtractor(module, input_size=16, cache=tmp_path / "cache")
+        extractor.fit_transform(images[:2])
+        return extractor.cache_info()[:2]
+
+    assert features(1) == (0, 2)
+    assert features(1) == (2, 0)
+    assert features(2) == (0, 2)
+
+
+class Reduced(Plain):
+    def __getstate__(self):
+        return {}
+
+
+UNTOLD = {
+    "lock": threading.Lock,
+    "generator": lambda: (number for number in range(3)),
+    "state of its own": lambda: Reduced(1),
+    "sparse": lambda: torch.eye(3).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("name", UNTOLD)
+def test_what_cannot_be_told_apart_is_not_kept(name, images, tmp_path):
+    held = UNTOLD[name]()
+
+    def build():
+        module = Own()
+        module.stem[0].holder = Holder(held)
+        return module
+
+    extractor = CNNFeatureExtractor(build, input_size=16, cache=tmp_path / "cache")
+    with pytest.warns(
+        UserWarning, match=r"not used: .* 'stem\.0\.holder\.held'"
+    ) as caught:
+        extractor.fit(images)
+    assert len(caught) == 1
+    plain = CNNFeatureExtractor(build, input_size=16).fit_transform(images)
+    for _ in range(2):
+        np.testing.assert_array_equal(extractor.transform(images), plain)
+    assert extractor.cache_info() == (0, 0, 0, 0)
+    late = CNNFeatureExtractor(build, input_size=16).fit(images)
+    late.set_params(cache=tmp_path / "cache")
+    with pytest.warns(UserWarning, match="is not used") as caught:
+        late.transform(images)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(late.transform(images), plain)
+
+
+class Holder:
+    """Holds one object, whatever it is, and is not copied."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+LIBRARY = {
+    "resnet18": lambda: pytest.importorskip("torchvision").models.resnet18(),
+    "swin_t": lambda: pytest.importorskip("torchvision").models.swin_t(),
+    "mobilenet_v3": lambda: pytest.importorskip(
+        "torchvision"
+    ).models.mobilenet_v3_small(),
+    **{
+        name: partial(
+            lambda name: pytest.importorskip("timm").create_model(name), f"test_{name}"
+        )
+        for name in ("resnet", "efficientnet", "vit", "convnext", "nfnet", "byobnet")
+    },
+    "parametrized": lambda: nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.ReLU()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_modules_of_libraries_can_be_told_apart(name):
+    from sklearn_gauss.feature_extraction._backbones import _fingerprint
+
+    torch.manual_seed(0)
+    module = LIBRARY[name]()
+    first = _fingerprint.fingerprint(copy.deepcopy(module))
+    assert _fingerprint.fingerprint(copy.deepcopy(module)) == first
+
+
+def test_a_network_is_the_same_in_another_process(images, tmp_path):
+    from sklearn_gauss.feature_extraction._backbones import _fingerprint
+
+    code = """
+import sys
+from counted_backbone import Counted
+from sklearn_gauss.feature_extraction._backbones import _fingerprint
+module = Counted("file")
+module.names = {"a", "b", "c"}
+print(_fingerprint.fingerprint(module))
+"""
+    module = Counted("file")
+    module.names = {"a", "b", "c"}
+    folder = os.path.dirname(counted_backbone.__file__)
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder
+    )
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.strip() == _fingerprint.fingerprint(module)

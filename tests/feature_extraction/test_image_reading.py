@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from PIL import Image
 from sklearn_gauss.exceptions import ImageReadError
 from sklearn_gauss.feature_extraction._reading._images import read_image
 from sklearn_gauss.feature_extraction._reading._pixels import to_8_bit
+
+sys.path.insert(0, str(Path(__file__).parent))
+import hostile
 
 SIZE = (10, 12)
 
@@ -154,6 +159,132 @@ def test_floats_outside_their_range_are_refused(grey, bad):
     values[3, 4] = bad
     with pytest.raises(ValueError, match=r"X\[2\]: float64 pixels must lie in \[0, 1\]"):
         read_image(values, SIZE, name="X[2]")
+
+
+def in_one_go(array, low, high):
+    """The formula of `to_8_bit`, of all pixels at once."""
+    values = array.astype(np.float64)
+    values -= low
+    values /= float(high) - float(low)
+    return np.rint(values * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value_range"),
+    [
+        ("uint8", (3, 250)),
+        ("uint16", None),
+        (">u2", None),
+        ("uint16", (7, 65000)),
+        ("uint16", (-5.5, 65535.25)),
+        ("int16", (-32768, 32767)),
+        ("uint32", (0, 2**32 - 1)),
+        ("int64", (-1000, 1000)),
+        ("float16", None),
+        ("float32", (-1, 1)),
+        (">f8", None),
+        ("bool", None),
+    ],
+)
+@pytest.mark.parametrize("shape", [(700, 500), (40, 3000, 3), (3, 300_000), (4, 5)])
+def test_strips_change_no_bit(dtype, value_range, shape):
+    dtype = np.dtype(dtype)
+    low, high = value_range or (0, np.iinfo(dtype).max if dtype.kind == "u" else 1)
+    share = np.random.default_rng(0).random(shape)
+    array = (low + (high - low) * share).astype(dtype).clip(max(low, -32768), high)
+    array = array.astype(dtype)
+    got = to_8_bit(array, value_range, "x")
+    np.testing.assert_array_equal(got, in_one_go(array, low, high))
+    np.testing.assert_array_equal(to_8_bit(array.T, value_range, "x"), got.T)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_eight_bits_take_little_more_memory_than_they_are(dtype):
+    array = np.ones((4000, 3000), dtype)
+    tracemalloc.start()
+    try:
+        to_8_bit(array, None, "x")
+        assert tracemalloc.get_traced_memory()[1] < 2 * array.size
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_strips_change_no_composite(mode, in_chans):
+    pixels = np.random.default_rng(0).integers(0, 256, (900, 400, 4), dtype=np.uint8)
+    image = pil(pixels).convert(mode)
+    if mode not in ("RGBA", "LA"):
+        image.info["transparency"] = (9, 9, 9) if mode == "RGB" else 9
+    behind = Image.new("RGBA", image.size, (10, 20, 30, 255))
+    whole = Image.alpha_composite(behind, image.convert("RGBA"))
+    expected = np.asarray(whole.convert("RGB" if in_chans == 3 else "L"))
+    got = read_image(image, (900, 400), background=(10, 20, 30), in_chans=in_chans)
+    np.testing.assert_array_equal(got.squeeze(), expected)
+
+
+def test_16_bit_colour_of_many_strips(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 65536, (900, 400, 4)).astype(np.uint16)
+    for channels, mean in ((2, 4), (3, 2), (4, 6)):
+        path = tmp_path / f"{channels}.png"
+        path.write_bytes(hostile.png(deep[..., :channels], 16, mean))
+        got = read_image(path, (900, 400), in_chans=4)
+        colours = deep[..., : channels - (channels != 3)]
+        expected = np.broadcast_to(in_one_go(colours, 0, 65535), (900, 400, 3))
+        np.testing.assert_array_equal(got[..., :3], expected)
+        if channels != 3:
+            alpha = in_one_go(deep[..., channels - 1], 0, 65535)
+            np.testing.assert_array_equal(got[..., 3], alpha)
+
+
+def test_a_deep_file_takes_little_memory(tmp_path):
+    (tmp_path / "large.png").write_bytes(
+        hostile.png(np.full((4000, 4000, 3), 300, np.uint16), 16)
+    )
+    code = (
+        "import re, sys\n"
+        "from pathlib import Path\n"
+        "from sklearn_gauss.feature_extraction._reading._images import read_image\n"
+        "def peak():\n"
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(r'VmHWM:\\s*(\\d+)', status)[1]) * 1024\n"
+        "from PIL import PngImagePlugin\n"
+        "before = peak()\n"
+        "read_image(sys.argv[1], (8, 8))\n"
+        "print((peak() - before) / 4000**2)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "large.png"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert float(done.stdout) < 24
+
+
+def test_big_endian_arrays(grey):
+    deep = grey.astype(">u2") * 257
+    np.testing.assert_array_equal(
+        read_image(deep.astype(">u2"), SIZE), read_image(grey, SIZE)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_sample_types_that_pillow_does_not_know(tmp_path, grey, dtype):
+    path = tmp_path / "deep.tif"
+    path.write_bytes(hostile._tiff_of((grey / 255).astype(dtype), 1, t339=3))
+    with pytest.raises(ImageReadError, match=r"deep\.tif: its type of samples is not"):
+        read_image(path, SIZE, value_range=(0, 1))
+
+
+def test_whole_numbers_of_32_bits_without_a_sign(tmp_path, grey):
+    deep = grey.astype(np.uint32) * (2**24 + 2**16 + 2**8 + 1)
+    path = tmp_path / "deep.tif"
+    path.write_bytes(hostile._tiff_of(deep, 1, t339=1))
+    read = read_image(path, SIZE, value_range=(0, 2**32 - 1))
+    np.testing.assert_array_equal(read[:, :, 0], grey)
+    with pytest.raises(ImageReadError, match=r"in \[0, 10\], got \[1\.6\S+, 4\.2"):
+        read_image(path, SIZE, value_range=(0, 10))
 
 
 def test_value_range_maps_black_and_white():

@@ -122,6 +122,15 @@ CONTAINERS = {
     "loader of tensors": lambda images, paths: DataLoader(
         TensorDataset(first(images)), batch_size=2
     ),
+    "loader of paths": lambda images, paths: DataLoader(
+        list(map(str, paths)), batch_size=2
+    ),
+    "loader of lists": lambda images, paths: DataLoader(
+        Lazy(first(images)), batch_size=2, collate_fn=list
+    ),
+    "generator of pairs of images": lambda images, paths: iter(
+        [list(images[:2]), list(map(Image.fromarray, images[2:4])), [paths[4]]]
+    ),
     "map": lambda images, paths: map(Image.open, paths),
 }
 
@@ -216,6 +225,88 @@ WRONG = {
     ),
     "bytes": (lambda i: b"abc", TypeError, r"single image; .*\[X\]"),
     "buffer": (lambda i: io.BytesIO(), TypeError, "single image"),
+    "image and mask": (
+        lambda i: ((image, image[..., 0]) for image in i),
+        TypeError,
+        "item 0 of X is a pair of images and labels, masks or paths",
+    ),
+    "image and path": (
+        lambda i: ((Image.fromarray(image), "p0.png") for image in i),
+        TypeError,
+        "item 0 of X is a pair",
+    ),
+    "path and class": (
+        lambda i: iter([("p0.png", "good")]),
+        TypeError,
+        "item 0 of X is a pair",
+    ),
+    "pairs of images": (
+        lambda i: Lazy([(image, image) for image in i]),
+        TypeError,
+        r"X\[0\] is a pair",
+    ),
+    "triples": (lambda i: zip(i, i, i, strict=True), TypeError, "item 0 of X is a pair"),
+    "batches with masks": (
+        lambda i: iter([[first(i), first(i)[:, :1]]]),
+        TypeError,
+        "item 0 of X is a pair",
+    ),
+    "loader with masks": (
+        lambda i: DataLoader(TensorDataset(first(i), first(i)[:, 0]), batch_size=3),
+        TypeError,
+        "item 0 of X is a pair",
+    ),
+    "loader of samples": (
+        lambda i: DataLoader(TensorDataset(first(i), first(i)), batch_size=None),
+        TypeError,
+        "item 0 of X is a pair",
+    ),
+    "loader of images and paths": (
+        lambda i: DataLoader([(i[0], "p0.png")], batch_size=None),
+        TypeError,
+        "item 0 of X is a pair",
+    ),
+    "grey batches with masks": (
+        lambda i: DataLoader(TensorDataset(first(i)[:, 0], first(i)[:, 1]), batch_size=3),
+        TypeError,
+        "item 0 of X is a pair",
+    ),
+    "masked": (
+        lambda i: [i[0], np.ma.masked_less(i[1], 9)],
+        TypeError,
+        r"X\[1\] is a masked array",
+    ),
+    "masked in a stream": (
+        lambda i: iter([np.ma.masked_less(i, 9)]),
+        TypeError,
+        "item 0 of X is a masked array",
+    ),
+    "lazy table": (
+        lambda i: pl.LazyFrame({"path": ["a.png"]}),
+        TypeError,
+        r"LazyFrame.*collect\(\)",
+    ),
+    "no folder": (
+        lambda i: "/tmp/nope",
+        TypeError,
+        "^/tmp/nope: there is no such folder",
+    ),
+    "no name": (lambda i: "", TypeError, "X is an empty path"),
+    "empty path": (
+        lambda i: [i[0], ""],
+        ImageReadError,
+        r"^X\[1\]: an empty path",
+    ),
+    "line break": (
+        lambda i: ["a\nb.png"],
+        ImageReadError,
+        r"^a\\nb\.png: cannot be read",
+    ),
+    "line break in a folder": (
+        lambda i: "a\x1b\nb",
+        TypeError,
+        r"^a\\x1b\\nb: there is no such folder",
+    ),
     "numbers": (lambda i: iter([3]), TypeError, "item 0 of X is of type int"),
     "empty stream": (lambda i: iter([]), ValueError, "Found 0 images"),
     "sparse": (
@@ -258,11 +349,26 @@ def test_what_is_wrong_is_said(images, kind):
         tiny().fit_transform(make(images))
 
 
+def test_an_empty_path_is_named_with_a_cache_too(images, tmp_path):
+    extractor = tiny(cache=tmp_path).fit(images)
+    with pytest.raises(ImageReadError, match=r"^X\[1\]: an empty path"):
+        extractor.transform([images[0], ""])
+    with pytest.raises(ImageReadError, match=r"^a\\nb: cannot be read"):
+        extractor.transform(["a\nb"])
+
+
+def test_line_breaks_in_names_are_escaped_in_warnings():
+    X = ["a\nb.png", "ok\u2028\xe9.png"]
+    with pytest.warns(UserWarning, match=r"NaN: a\\nb\.png, ok\\u2028é\.png$"):
+        tiny(on_error="nan").fit_transform(X)
+
+
 def test_gaps_of_any_kind_are_rows_of_nan(paths):
     gaps = pd.Series([str(paths[0]), pd.NA, None], dtype="string")
     for X in (
         gaps,
         [paths[0], None, float("nan")],
+        [paths[0], "", None],
         pl.Series([str(paths[0]), None, None]),
     ):
         with pytest.warns(UserWarning, match=r"2 of 3 images .*X\[1\], X\[2\]"):

@@ -1,6 +1,7 @@
 """Levels of networks, against what timm and torchvision return of themselves."""
 
 import pickle
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -273,6 +274,58 @@ def test_sizes_a_transformer_cannot_take():
         )
 
 
+class Block(nn.Module):
+    """A convolution whose activation is a function."""
+
+    def __init__(self, *channels, wrap):
+        super().__init__()
+        self.c = wrap(nn.Conv2d(*channels, 3, padding=1))
+
+    def forward(self, x):
+        return torch.relu(self.c(x))
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def doubled(module):
+    return nn.utils.parametrize.register_parametrization(module, "weight", Doubled())
+
+
+@pytest.mark.parametrize("wrap", [nn.utils.parametrizations.weight_norm, doubled])
+def test_parametrized_weights_are_no_levels(wrap):
+    def build(wrap):
+        return nn.Sequential(OrderedDict(a=Block(3, 4, wrap=wrap)))
+
+    extractor = CNNFeatureExtractor(build(wrap), input_size=16).fit(IMAGE)
+    plain = CNNFeatureExtractor(build(lambda module: module), input_size=16).fit(IMAGE)
+    assert extractor.levels_ == plain.levels_ == ["a.c"]
+    assert extractor.level_grids_ == plain.level_grids_
+    assert extractor.transform(IMAGE).shape == (1, 4)
+
+
+class Mixing(nn.Module):
+    """A part puts out weights, by a way of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.makes = Doubled()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    def forward(self, x):
+        weight = self.makes(self.first.weight)
+        return self.second(torch.conv2d(x, weight).relu())
+
+
+def test_what_is_no_batch_is_no_level():
+    extractor = CNNFeatureExtractor(Mixing(), input_size=16).fit(IMAGE)
+    assert extractor.levels_ == ["second.1"]
+    assert extractor.transform(IMAGE).shape == (1, 4)
+
+
 def test_a_wrong_level_shows_the_levels():
     with pytest.raises(ValueError, match="'stage9' is not a level") as caught:
         CNNFeatureExtractor("tiny", levels=["stage9"]).fit(IMAGE)
@@ -282,6 +335,7 @@ def test_a_wrong_level_shows_the_levels():
         ["1", "stage1", "32", "channels,", "32", "x", "32"],
     ]
     assert len(lines) == 6
+    assert lines[0].endswith("with grids for 128 x 128 pixels,")
 
 
 def test_grids_are_those_of_the_input_size():

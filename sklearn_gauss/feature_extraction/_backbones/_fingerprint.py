@@ -1,25 +1,41 @@
-"""What a network is, as one hash: weights, structure, code and library versions."""
+"""What a network is, as one hash: weights, structure, code and library versions.
+
+Objects are hashed by all they hold: tensors by their bytes, functions by their code and
+what it refers to, classes by their bodies. Code of the standard library and of installed
+packages is known by its name and version. What cannot be told apart so is refused: to
+extract again is harmless, to read another network's features is not.
+"""
 
 import hashlib
-import itertools
-import types
+import platform
 import weakref
 from importlib.metadata import PackageNotFoundError, version
 
 import torch  # noqa: TID253 - this room is imported lazily as a whole
+from torch.nn.modules import module as torch_module  # noqa: TID253 - as above
 
 from sklearn_gauss._version import __version__
+from sklearn_gauss.feature_extraction._backbones._pieces import (  # noqa: TID253 - its own room
+    HOOKS,
+    CannotTellApart,
+    hooks_of,
+    pieces_of,
+)
 
-# Their code is known by their versions; a newer one starts a cache anew.
+__all__ = ["CannotTellApart", "fingerprint", "network_key"]
+
 _LIBRARIES = ("torch", "torchvision", "timm", "pillow")
-
-_PLAIN = (bool, int, float, str, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_BY_REPR = (torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 _known = weakref.WeakKeyDictionary()
 
 
 def network_key(network):
-    """Hash of a `Network`: of its module, and of what is done before and after it."""
+    """Hash of a `Network`: of its module, and of what is done before and after it.
+
+    Raises `CannotTellApart` for a module of the user's own that cannot be hashed.
+    """
     steps = (
         type(network._tap).__name__,
         network.levels,
@@ -31,30 +47,33 @@ def network_key(network):
         network.precision,
         network.device.type,
     )
-    text = f"{fingerprint(network._tap.module)} {steps}"
+    by_name = isinstance(network.spec.backbone, str)
+    text = f"{fingerprint(network._tap.module, strict=not by_name)} {steps}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fingerprint(module):
-    """SHA-256 of all that a module's output depends on, as far as it can be seen.
+def fingerprint(module, *, strict=True):
+    """SHA-256 of all that a module's output depends on.
 
-    Parameters and buffers with their names, plain attributes and classes of every part,
-    and the byte code of classes that belong to no library.
+    Unless ``strict``, what cannot be hashed counts by its type alone: for networks that
+    a library builds from a name.
     """
     if module not in _known:
-        digest = hashlib.sha256()
-        for text in itertools.chain(_versions(), _structure(module)):
-            digest.update(text.encode() + b"\n")
-        for name, tensor in _tensors(module):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy())
-        _known[module] = digest.hexdigest()
+        everywhere = [vars(torch_module)[f"_global{name}"] for name in HOOKS]
+        hooks = [hook for held in everywhere for _, hook in hooks_of(held)]
+        try:
+            walk = _Walk(strict)
+            inside = walk.hash(module, ""), walk.hash(hooks, "global hooks")
+        except RecursionError:
+            raise CannotTellApart(type(module).__name__) from None
+        text = "\n".join((*_versions(), *inside))
+        _known[module] = hashlib.sha256(text.encode()).hexdigest()
     return _known[module]
 
 
 def _versions():
     yield f"sklearn_gauss {__version__}"
+    yield f"python {platform.python_version()}"
     for name in _LIBRARIES:
         try:
             yield f"{name} {version(name)}"
@@ -62,45 +81,42 @@ def _versions():
             continue
 
 
-def _tensors(module):
-    return itertools.chain(module.named_parameters(), module.named_buffers())
+class _Walk:
+    """Hashes objects by what they hold, each once."""
 
+    def __init__(self, strict):
+        self.strict = strict
+        self.done = {}  # by id: (object, hash); objects are kept, as no id returns
+        self.within = {}  # by id: depth
 
-def _structure(module):
-    for name, part in module.named_modules():
-        kind = type(part)
-        yield f"{name}: {kind.__module__}.{kind.__qualname__}"
-        for key, value in sorted(vars(part).items()):
-            if not key.startswith("_") and (text := _plain(value)) is not None:
-                yield f"{key}={text}"
-        for base in kind.__mro__:
-            if base.__module__.partition(".")[0] not in (*_LIBRARIES, "builtins"):
-                yield from _code_of_class(base)
+    def hash(self, value, path):
+        """Hash of an object; ``path`` says where it was found."""
+        if type(value) in _PLAIN or isinstance(value, _BY_REPR):
+            return f"{type(value).__name__} {value!r}"
+        if id(value) in self.done:
+            return self.done[id(value)][1]
+        if id(value) in self.within:
+            return f"up {len(self.within) - self.within[id(value)]}"
+        self.within[id(value)] = len(self.within)
+        digest = hashlib.sha256()
+        for piece in self._pieces(value, path):
+            if isinstance(piece, tuple):
+                label, inner = piece
+                piece = f"{label} {self.hash(inner, path + label)}\n".encode()
+            digest.update(piece)
+        del self.within[id(value)]
+        self.done[id(value)] = value, digest.hexdigest()
+        return self.done[id(value)][1]
 
-
-def _plain(value):
-    """Text of a value that is the same in every process, or None."""
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if isinstance(value, tuple | list):
-        inner = [_plain(item) for item in value]
-        return None if None in inner else str(inner)
-    return getattr(value, "__qualname__", None)
-
-
-def _code_of_class(kind):
-    for name, member in sorted(vars(kind).items()):
-        code = getattr(member, "__code__", None)
-        if code is not None:
-            yield f"{name}: {''.join(_code(code))}"
-
-
-def _code(code):
-    yield f"{code.co_code.hex()} {code.co_names} "
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _code(constant)
-        elif isinstance(constant, frozenset):  # in no order from process to process
-            yield str(sorted(map(repr, constant)))
-        else:
-            yield repr(constant)
+    def _pieces(self, value, path):
+        """Bytes, and (label, object) of what belongs to a value."""
+        kind = type(value)
+        yield f"{kind.__module__}.{kind.__qualname__}\n".encode()
+        if isinstance(value, set | frozenset) and kind in (set, frozenset):
+            yield "".join(sorted(self.hash(item, path) for item in value)).encode()
+            return
+        try:
+            yield from pieces_of(value)
+        except CannotTellApart:
+            if self.strict:
+                raise CannotTellApart(path.strip(".") or kind.__name__) from None

@@ -12,6 +12,7 @@ output (the head, after global pooling).
 from numbers import Integral
 
 from torch import nn  # noqa: TID253 - this room is imported lazily as a whole
+from torch.nn.utils import parametrize  # noqa: TID253 - as above
 
 _BOXES = (nn.ModuleList, nn.ModuleDict)
 _LINEAR = ("Conv", "LazyConv", "Linear", "ScaledStdConv", "StdConv")
@@ -82,7 +83,7 @@ def _is_half_step(module, name, calls):
     norm count, because the activation may be a function.
     """
     child = module.get_submodule(name)
-    if not list(child.children()):
+    if _is_leaf(child):
         return _is_leaf_of(child, _HALF_STEPS)
     if isinstance(child, nn.Sequential):
         return _ends_linearly(child)
@@ -107,18 +108,29 @@ def _ends_linearly(child):
 def _called_leaves(child, name, calls):
     """Leaves of a module, in the order in which they ran."""
     inner = dict(child.named_modules(prefix=name))
-    ran = [full for full in inner if full in calls and not list(inner[full].children())]
+    ran = [full for full in inner if full in calls and _is_leaf(inner[full])]
     return [inner[full] for full in sorted(ran, key=lambda full: calls[full].stop)]
 
 
 def _is_leaf_of(child, kinds):
-    return not list(child.children()) and type(child).__name__.startswith(kinds)
+    name = type(child).__name__
+    if parametrize.is_parametrized(child):  # torch makes it a class of its own
+        name = name.removeprefix("Parametrized")
+    return _is_leaf(child) and name.startswith(kinds)
 
 
-def choose(levels, available):
+def _is_leaf(child):
+    """Whether a module holds no others, but for what makes its own weights."""
+    inner = dict(child.named_children())
+    if parametrize.is_parametrized(child):
+        del inner["parametrizations"]
+    return not inner
+
+
+def choose(levels, available, size):
     """Return the levels asked for, by name or number; ``"all"`` is every one.
 
-    ``available`` is {name: Layout}, in the order of the network.
+    ``available`` is {name: Layout}, in the order of the network, for images of ``size``.
     """
     if isinstance(levels, str):
         if levels == "all":
@@ -127,7 +139,7 @@ def choose(levels, available):
     for level in levels:
         if isinstance(level, bool) or not isinstance(level, str | Integral):
             raise ValueError(f"levels: {level!r} is neither a name nor an integer.")
-    chosen = [_choose_one(level, available) for level in levels]
+    chosen = [_choose_one(level, available, size) for level in levels]
     if not chosen:
         raise ValueError("levels is empty: give at least one level, or 'all'.")
     if len(set(chosen)) < len(chosen):
@@ -135,7 +147,7 @@ def choose(levels, available):
     return chosen
 
 
-def _choose_one(level, available):
+def _choose_one(level, available, size):
     names = list(available)
     is_number = not isinstance(level, str)
     if is_number and -len(names) <= level < len(names):
@@ -143,8 +155,8 @@ def _choose_one(level, available):
     if not is_number and level in available:
         return level
     raise ValueError(
-        f"levels: {level!r} is not a level of this backbone. Its levels are\n"
-        + describe(available)
+        f"levels: {level!r} is not a level of this backbone. Its levels are, "
+        f"with grids for {size[0]} x {size[1]} pixels,\n" + describe(available)
     )
 
 

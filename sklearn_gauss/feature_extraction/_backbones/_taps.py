@@ -112,7 +112,7 @@ def tap_levels(module, levels, *, size, n_channels=3):
     The levels are found on an image of ``size``, the network's own, so that they do not
     depend on what it is used with.
     """
-    blank = torch.zeros(1, n_channels, *size)
+    blank = torch.zeros(_trace.BATCH, n_channels, *size)
     with _explained(module, size):
         calls = _trace.trace(module, lambda: module(blank))
     layouts = _layouts.find_layouts(calls, size)
@@ -127,7 +127,7 @@ def tap_levels(module, levels, *, size, n_channels=3):
             "map over the image's grid, or tokens of one. Convolutional networks and "
             "vision transformers can be used."
         )
-    chosen = _levels.choose(levels, found)
+    chosen = _levels.choose(levels, found, size)
     last = max(calls[level].stop for level in chosen)
     tap = HookTap(module, {level: found[level] for level in chosen})
     return tap, _trace.needed_modules(module, calls, last)
@@ -177,7 +177,8 @@ def _tap_intermediates(module, levels, blank, names):
 
     with _explained(module, blank.shape[2:]), torch.inference_mode():
         every.run(blank, take)
-    tap = IntermediatesTap(module, _levels.choose(levels, found), names)
+    chosen = _levels.choose(levels, found, tuple(blank.shape[2:]))
+    tap = IntermediatesTap(module, chosen, names)
     calls = _trace.trace(module, lambda: tap.run(blank, lambda *_: None))
     return tap, _trace.needed_modules(module, calls, float("inf"))
 

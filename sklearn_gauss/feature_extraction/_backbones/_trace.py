@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 import torch  # noqa: TID253 - this room is imported lazily as a whole
+from torch.nn.utils import parametrize  # noqa: TID253 - as above
+
+# Images in a traced pass. One would not tell a batch from other leading dimensions.
+BATCH = 2
 
 
 @dataclass
@@ -23,7 +27,11 @@ def only_tensor(output):
 
 
 def trace(module, run):
-    """Record when every submodule is called in ``run()``; returns {name: Call}."""
+    """Record when every submodule is called in ``run()``; returns {name: Call}.
+
+    ``run`` passes ``BATCH`` images; a shape is kept where the output has as many rows.
+    Parametrizations put out weights, and are left out.
+    """
     calls, clock = {}, iter(range(10**9))
 
     def enter(name):
@@ -36,12 +44,16 @@ def trace(module, run):
         def hook(_module, _inputs, output):
             call, tensor = calls[name], only_tensor(output)
             call.stop, call.times = next(clock), call.times + 1
-            call.shape = None if tensor is None else tuple(tensor.shape)
+            shape = () if tensor is None else tuple(tensor.shape)
+            call.shape = shape if shape[:1] == (BATCH,) else None
 
         return hook
 
     hooks = []
+    inside = _parametrizations(module)
     for name, inner in module.named_modules():
+        if inner in inside:
+            continue
         hooks.append(inner.register_forward_pre_hook(enter(name)))
         hooks.append(inner.register_forward_hook(leave(name)))
     try:
@@ -51,6 +63,15 @@ def trace(module, run):
         for hook in hooks:
             hook.remove()
     return calls
+
+
+def _parametrizations(module):
+    lists = (
+        part
+        for part in module.modules()
+        if isinstance(part, parametrize.ParametrizationList)
+    )
+    return {inner for part in lists for inner in part.modules()}
 
 
 def needed_modules(module, calls, last):

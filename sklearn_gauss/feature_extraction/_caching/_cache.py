@@ -5,6 +5,7 @@ A key is the hash of an image's content, of how it is read, and of the network.
 
 import hashlib
 import os
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -77,6 +78,10 @@ def open_store(cache, limit):
     return FeatureStore(folder, limit)
 
 
+class _NotKeyed(Exception):
+    """Raised where a network cannot be told apart from others; its text says why."""
+
+
 class CacheMixin:
     """The parameters ``cache`` and ``cache_limit`` of an extractor, and their methods."""
 
@@ -115,14 +120,30 @@ class CacheMixin:
         """At fit: count from nought, and keep the network's key beside the features."""
         self._cache_counts = Counter()
         self._network_key = None
+        self._is_keyed = True
         if self._check_cache() is not None:
-            self._find_key()
+            try:
+                self._find_key()
+            except _NotKeyed as reason:
+                self._go_without(reason)
+
+    def _go_without(self, reason):
+        self._is_keyed = False
+        warnings.warn(
+            f"cache={self.cache!r} is not used: the "
+            f"backbone's attribute {str(reason)!r} cannot be told apart from others.",
+            UserWarning,
+            stacklevel=5,
+        )
 
     def _find_key(self):
         """Hash of the network in use; it is kept, to read back without a network."""
-        from sklearn_gauss.feature_extraction._backbones._fingerprint import network_key
+        from sklearn_gauss.feature_extraction._backbones import _fingerprint
 
-        key = network_key(self._ready_network())
+        try:
+            key = _fingerprint.network_key(self._ready_network())
+        except _fingerprint.CannotTellApart as reason:
+            raise _NotKeyed(*reason.args) from None
         self._network_key = self._use(), key
         return key
 
@@ -135,8 +156,14 @@ class CacheMixin:
 
     def _extract_through_cache(self, images, read):
         store = self._check_cache()
-        if store is None:
-            return self._run(images, read, self.verbose)
+        if store is not None and getattr(self, "_is_keyed", True):
+            try:
+                return self._extract_with(store, images, read)
+            except _NotKeyed as reason:
+                self._go_without(reason)
+        return self._run(images, read, self.verbose)
+
+    def _extract_with(self, store, images, read):
         cached = CachedExtraction(
             store,
             read=read,

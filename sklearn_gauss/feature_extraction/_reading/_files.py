@@ -20,7 +20,11 @@ from sklearn_gauss.feature_extraction._reading._formats import (
     identify,
     reader,
 )
-from sklearn_gauss.feature_extraction._reading._kinds import is_encoded, is_url
+from sklearn_gauss.feature_extraction._reading._kinds import (
+    is_encoded,
+    is_url,
+    shown,
+)
 
 __all__ = [
     "Encoded",
@@ -81,6 +85,7 @@ def opened(source, name, max_pixels):
 @contextlib.contextmanager
 def explained(name):
     """Turn what Pillow raises, of any kind, into an ImageReadError that names it."""
+    name = shown(name)
     try:
         with quiet():
             yield
@@ -92,6 +97,8 @@ def explained(name):
             reason = f"too large for Pillow ({error}); see PIL.Image.MAX_IMAGE_PIXELS"
         elif isinstance(error, OSError) and error.errno is not None:
             reason = f"cannot be read ({error.strerror})"
+        elif str(error) == "unknown pixel mode":  # of TIFF
+            reason = "its type of samples is not supported; save 8 or 16 bits a sample"
         else:
             reason = f"damaged or not decodable ({kind}: {error})"
         raise ImageReadError(f"{name}: {reason}.") from error
@@ -151,6 +158,7 @@ class _Guarded:
 
 def stream(source, name):
     """Binary file of a path, or of bytes in memory."""
+    name = shown(name)
     if isinstance(source, io.BytesIO):
         return io.BytesIO(source.getbuffer())
     if is_encoded(source):
@@ -186,6 +194,7 @@ def _check_regular(status, name):
 
 
 def check_length(file, name, max_pixels):
+    name = shown(name)
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if not size:

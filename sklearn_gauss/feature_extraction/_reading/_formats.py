@@ -6,6 +6,7 @@ import os
 import re
 
 from sklearn_gauss.exceptions import ImageReadError
+from sklearn_gauss.feature_extraction._reading._tiff import check_parts
 
 __all__ = ["FORMATS", "check_cost", "check_header", "check_size", "identify", "reader"]
 
@@ -37,6 +38,8 @@ FORMATS = tuple(_READERS)
 # What people pass by mistake, for the message.
 _OTHERS = (
     (rb"\0\x05\x16\x07", "the metadata of another file, written by macOS"),
+    (rb"P7\s", "a PAM image"),
+    (rb"PF\s", "a PFM image in colour"),
     (rb"%PDF", "a PDF document"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
     (rb"8BPS", "a Photoshop document"),
@@ -126,7 +129,7 @@ def check_header(form, file, name, max_pixels):
 
 
 def check_cost(image, file, name):
-    """Refuse what decodes into little and costs much."""
+    """Refuse what decodes into little and costs much, or what is not all there."""
     if image.info.get("progressive"):
         place = file.tell()
         scans = _count(file, b"\xff\xda")
@@ -134,14 +137,7 @@ def check_cost(image, file, name):
         if scans > _MAX_SCANS:
             raise ImageReadError(f"{name}: a progressive JPEG of {scans} scans.")
     if image.format == "TIFF":
-        sides = [image.tag_v2.get(tag, 1) for tag in (322, 323)]
-        pixels = image.size[0] * image.size[1]
-        if not _all_positive(sides) or sides[0] * sides[1] > 4 * pixels + 2**20:
-            raise ImageReadError(f"{name}: tiles of {sides[0]} x {sides[1]} pixels.")
-
-
-def _all_positive(numbers):
-    return all(isinstance(number, int) and number > 0 for number in numbers)
+        check_parts(image, file, name)
 
 
 def _count(file, marker):

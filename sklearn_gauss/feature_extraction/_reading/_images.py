@@ -18,9 +18,15 @@ from sklearn_gauss.feature_extraction._reading._kinds import (
     is_missing,
     is_path,
     is_pil,
+    shown,
 )
-from sklearn_gauss.feature_extraction._reading._pixels import image_array, to_8_bit
+from sklearn_gauss.feature_extraction._reading._pixels import (
+    image_array,
+    strips,
+    to_8_bit,
+)
 from sklearn_gauss.feature_extraction._reading._png import rows_are_there
+from sklearn_gauss.feature_extraction._reading._tiff import mend_palette
 
 __all__ = ["MAX_PIXELS", "WHITE", "Reading", "import_pillow", "read_image"]
 
@@ -85,15 +91,17 @@ def read_image(source, size, *, name=None, **options):
         An array has a shape, type or values that no image has.
     """
     how = Reading(size, **options)
-    name = name or "image"
+    name = shown(name or "image")
+    if isinstance(source, str) and not source:
+        raise ImageReadError(f"{name}: an empty path.")
     if is_missing(source):
         raise ImageReadError(f"{name}: no image is given ({source!r}).")
     if is_path(source):
-        bands = _read_encoded(source, _shown(source), how)
+        bands = _read_encoded(source, shown(source), how)
     elif is_encoded(source):
         bands = _read_encoded(source, name, how)
     elif is_pil(source):
-        bands = _read_pil(source, getattr(source, "filename", "") or name, how)
+        bands = _read_pil(source, shown(getattr(source, "filename", "") or name), how)
     else:
         bands = _read_array(source, name, how)
     height, width = size
@@ -102,12 +110,6 @@ def read_image(source, size, *, name=None, **options):
     if len(resized) > 1:
         return np.stack(resized, axis=2)
     return resized[0].reshape(height, width, how.in_chans)
-
-
-def _shown(path):
-    """Path as errors name it; what somebody took for one may be megabytes long."""
-    text = path if isinstance(path, str) else str(path)
-    return text if len(text) <= 4096 else f"{text[:100]}..."
 
 
 def _read_encoded(source, name, how):
@@ -143,6 +145,7 @@ def _bands(image, again, name, how):
     _check_frames(image, name, how.frames)
     if again is not None:
         _mend_transparency(image)
+        mend_palette(image)
     is_jpeg = image.format in ("JPEG", "MPO")
     turn = _orientation(image) if is_jpeg else None
     if is_jpeg and again is not None:
@@ -227,13 +230,12 @@ def _from_samples(samples, mode, name, how):
     except ValueError as error:
         raise ImageReadError(str(error)) from error
     if samples.inverted:
-        pixels = 255 - pixels
+        np.subtract(255, pixels, out=pixels)
     image_module = import_pillow()
     image = image_module.fromarray(pixels)
     if samples.alpha is not None:
         image = image.convert("RGB")
-        opacity = np.rint(samples.alpha * 255).astype(np.uint8)
-        image.putalpha(image_module.fromarray(opacity))
+        image.putalpha(image_module.fromarray(samples.alpha))
     return image
 
 
@@ -250,15 +252,23 @@ def _in_channels(image, name, how):
         image = image.convert("LA")
     if how.in_chans == 4:
         return list(image.convert("RGBA").split())
+    mode = "RGB" if how.in_chans == 3 else "L"
     if image.has_transparency_data:
-        image = _composite(image.convert("RGBA"), how.background)
-    return [image.convert("RGB" if how.in_chans == 3 else "L")]
+        return [_composite(image, how.background, mode)]
+    return [image.convert(mode)]
 
 
-def _composite(image, background):
+def _composite(image, background, mode):
+    """Put an image on a colour, some rows at a time."""
     image_module = import_pillow()
-    behind = image_module.new("RGBA", image.size, (*background, 255))
-    return image_module.alpha_composite(behind, image)
+    width, height = image.size
+    done = image_module.new(mode, image.size)
+    for rows in strips(height, 4 * width):
+        part = image.crop((0, rows.start, width, min(rows.stop, height)))
+        behind = image_module.new("RGBA", part.size, (*background, 255))
+        part = image_module.alpha_composite(behind, part.convert("RGBA"))
+        done.paste(part.convert(mode), (0, rows.start))
+    return done
 
 
 def _lab_to_rgb(image):

@@ -14,6 +14,7 @@ from sklearn_gauss.feature_extraction._reading._kinds import (
     is_pil,
     is_single,
     is_tensor,
+    shown,
     torch_class,
 )
 from sklearn_gauss.feature_extraction._reading._listing import (
@@ -31,10 +32,8 @@ def as_images(X, in_chans=3):
     """
     if is_path(X) and os.path.isdir(X):
         return _from_folder(X)
-    if is_path(X) or is_encoded(X) or is_pil(X):
-        raise TypeError("X is a single image; pass a list of images: [X].")
-    if isinstance(X, np.ma.MaskedArray):
-        raise TypeError("X is a masked array; images have no masked pixels.")
+    _refuse_single(X)
+    _refuse_masked(X, "X")
     if is_tensor(X):
         return _from_tensor(X)
     if hasattr(X, "columns"):
@@ -54,6 +53,25 @@ def as_images(X, in_chans=3):
     return _not_empty([_item(item, f"X[{place}]") for place, item in enumerate(X)])
 
 
+def _refuse_single(X):
+    if isinstance(X, str) and not X:
+        raise TypeError("X is an empty path, neither a folder nor a list of images.")
+    if is_path(X) and not os.path.exists(X):
+        raise TypeError(
+            f"{shown(X)}: there is no such folder. X is a folder of images; for single "
+            "ones pass a list of images: [X]."
+        )
+    if is_path(X) or is_encoded(X) or is_pil(X):
+        raise TypeError("X is a single image; pass a list of images: [X].")
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("X is a LazyFrame, whose rows are not known yet: collect() it.")
+
+
+def _refuse_masked(array, name):
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; images have no masked pixels.")
+
+
 def _no_collection(X):
     return (
         "X must be a folder, a list or array of paths, PIL images or image arrays, or "
@@ -66,7 +84,7 @@ def _from_folder(folder):
     if not images:
         also = f"; it holds {others} other entries" if others else ""
         raise ValueError(
-            f"{os.fsdecode(folder)}: no image with an extension out of "
+            f"{shown(folder)}: no image with an extension out of "
             f"{sorted(IMAGE_EXTENSIONS)}{also}."
         )
     return images
@@ -116,14 +134,24 @@ def _from_iterable(X, in_chans):
     if not hasattr(X, "__iter__"):
         raise TypeError(_no_collection(X))
 
-    def single(item, name):
+    collate = getattr(X, "collate_fn", None)
+    of_torch = getattr(collate, "__module__", "") == "torch.utils.data._utils.collate"
+
+    def split(item, name):
+        is_list = of_torch and isinstance(item, list) and len(item) > 1
+        if is_list and any(map(is_tensor, item)):
+            raise TypeError(_labelled(name))  # torch makes lists of tuples
         return _split(item, name, in_chans)
 
-    return ImageStream(X, single)
+    return ImageStream(X, split)
 
 
 def _split(item, name, in_chans):
-    """Images of what an iterator yields: one image, or a batch of them."""
+    """Images of what an iterator yields: one image, or a batch of them.
+
+    A list is a batch; a tuple is one sample, with its labels.
+    """
+    _refuse_masked(item, name)
     if isinstance(item, list | tuple) and len(item) == 1 and is_tensor(item[0]):
         item = item[0]  # what a loader makes of a data set of tensors
     if is_single(item):
@@ -133,8 +161,8 @@ def _split(item, name, in_chans):
         if len(shape) == 2 or (len(shape) == 3 and _is_one(item, in_chans)):
             return [item]
         return item if len(shape) == 3 else as_images(item, in_chans)
-    if isinstance(item, list | tuple) or hasattr(item, "to_list"):
-        _refuse_pair(item, name)
+    if isinstance(item, list) or hasattr(item, "to_list"):
+        _refuse_labels(item, name)
         return [_item(image, name) for image in item]
     return [_item(item, name)]
 
@@ -166,11 +194,12 @@ class _LazyImages:
 
 
 def _item(item, name):
+    _refuse_masked(item, name)
     if is_single(item) or isinstance(item, np.ndarray) or is_tensor(item):
         return item
     if array_like(item) and len(item.shape) > 1:
         return np.asarray(item)
-    _refuse_pair(item, name)
+    _refuse_labels(item, name)
     raise TypeError(
         f"{name} is of type {type(item).__name__}; an image is a path, a PIL image, the "
         "bytes of a file, an array (H, W[, C]) or a tensor (C, H, W). For flattened "
@@ -178,17 +207,29 @@ def _item(item, name):
     )
 
 
-def _refuse_pair(item, name):
-    """Refuse (images, labels), which data sets and loaders of torch yield."""
-    if not isinstance(item, list | tuple) or len(item) != 2:
+def _refuse_labels(item, name):
+    """Refuse (images, labels), which data sets and loaders of torch yield.
+
+    A list of images is none; where it holds a batch or a label, it is such a pair.
+    """
+    if isinstance(item, tuple):
+        raise TypeError(_labelled(name))
+    if not isinstance(item, list) or len(item) != 2 or is_single(item[1]):
         return
     first, second = item
-    has_label = not is_single(second) and np.ndim(second) < 2
-    if has_label and (is_single(first) or np.ndim(first) > 1):
-        raise TypeError(
-            f"{name} is a pair of images and labels; pass images alone, such as "
-            "(images for images, labels in X)."
-        )
+    if is_single(first):
+        is_pair = np.ndim(second) < 2
+    else:
+        is_pair = np.ndim(first) > 3 or (np.ndim(first) > 1 and np.ndim(second) < 2)
+    if is_pair:
+        raise TypeError(_labelled(name))
+
+
+def _labelled(name):
+    return (
+        f"{name} is a pair of images and labels, masks or paths, or another tuple; pass "
+        "images alone, such as (images for images, *_ in X). A batch of images is a list."
+    )
 
 
 def row_shape(image_shape, n_features, in_chans=3):

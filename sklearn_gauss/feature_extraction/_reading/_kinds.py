@@ -14,13 +14,14 @@ __all__ = [
     "is_single",
     "is_tensor",
     "is_url",
+    "shown",
     "torch_class",
 ]
 
 
 def is_path(source):
-    """Whether a source is the path of a file."""
-    return isinstance(source, str | os.PathLike)
+    """Whether a source is the path of a file; an empty text is none."""
+    return isinstance(source, str | os.PathLike) and source != ""
 
 
 def is_encoded(source):
@@ -29,7 +30,9 @@ def is_encoded(source):
 
 
 def is_missing(source):
-    """Whether a source is a gap in a column of paths: None, NaN or pandas.NA."""
+    """Whether a source is a gap in a column of paths: None, NaN, pandas.NA or ""."""
+    if isinstance(source, str):
+        return not source
     is_nan = isinstance(source, float) and source != source
     return source is None or is_nan or type(source).__name__ in ("NAType", "NaTType")
 
@@ -66,3 +69,13 @@ def is_single(source):
 def is_url(text):
     """Whether a text is an address of the web or a data address, not a path."""
     return re.match(r"([a-z][a-z0-9+.-]+://|data:)", text, re.IGNORECASE) is not None
+
+
+def shown(path):
+    """Path as messages name it: line breaks and other control characters are escaped.
+
+    What somebody took for a path may be megabytes long, and is cut.
+    """
+    text = path if isinstance(path, str) else os.fsdecode(path)
+    text = text if len(text) <= 4096 else f"{text[:100]}..."
+    return re.sub(r"[\0-\x1f\x7f-\x9f\u2028\u2029]", lambda c: repr(c[0])[1:-1], text)

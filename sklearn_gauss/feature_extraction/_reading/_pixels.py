@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_gauss.feature_extraction._reading._kinds import is_tensor
 
-__all__ = ["image_array", "own_range", "tensor_to_array", "to_8_bit"]
+__all__ = ["image_array", "own_range", "strips", "tensor_to_array", "to_8_bit"]
 
 
 def image_array(source, name, in_chans):
@@ -45,7 +45,7 @@ def own_range(dtype):
     """Black and white of a data type, or None where it has no range of its own."""
     if np.dtype(dtype).kind == "b":
         return (0, 1)
-    if np.dtype(dtype) in (np.uint8, np.uint16):
+    if np.dtype(dtype).newbyteorder("=") in (np.uint8, np.uint16):
         return (0, np.iinfo(dtype).max)
     return (0, 1) if np.issubdtype(dtype, np.floating) else None
 
@@ -75,10 +75,27 @@ def to_8_bit(array, value_range, name):
             f"[{least:g}, {most:g}]{nan}. Set value_range=(black, white) to what black "
             "and white are in these images."
         )
-    span = float(high) - float(low)
-    if span <= 0:
-        return np.zeros(array.shape, np.uint8)
-    values = array.astype(np.float64)
+    pixels = np.zeros(array.shape, np.uint8)
+    if high <= low:
+        return pixels
+    by_table = array.dtype.kind == "u" and array.itemsize == 2 and array.size > 2**16
+    every = np.arange(int(most) + 1).clip(least) if by_table else None
+    table = _scaled(every, low, high) if by_table else None
+    for rows in strips(len(array), array[0].size):
+        part = array[rows]
+        pixels[rows] = table[part] if by_table else _scaled(part, low, high)
+    return pixels
+
+
+def _scaled(values, low, high):
+    values = values.astype(np.float64)
     values -= low
-    values /= span
-    return np.rint(values * 255).astype(np.uint8)
+    values /= float(high) - float(low)
+    values *= 255
+    return np.rint(values, out=values).astype(np.uint8)
+
+
+def strips(n_rows, row_size):
+    """Slices of rows, each of about 2**18 numbers: what is done by them needs no room."""
+    step = max(1, 2**18 // max(1, row_size))
+    return [slice(start, start + step) for start in range(0, n_rows, step)]

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from sklearn_gauss.feature_extraction._reading._kinds import is_path
+from sklearn_gauss.feature_extraction._reading._kinds import is_path, shown
 
 __all__ = ["ImageStream", "extract_all", "warn_unread"]
 
@@ -87,7 +87,7 @@ def _unread(images, features, start):
     for place in places[np.isnan(rows[places]).all(axis=1)].tolist():
         source = images[place]
         named = source if is_path(source) else getattr(source, "filename", "")
-        names.append(str(named or f"X[{start + place}]"))
+        names.append(shown(str(named)) if named else f"X[{start + place}]")
     return names
 
 

@@ -1,5 +1,6 @@
-"""Interleaved medians of times, and peaks of memory."""
+"""Interleaved medians of times, peaks of memory, and the common command line."""
 
+import argparse
 import time
 import tracemalloc
 from statistics import median
@@ -33,3 +34,13 @@ def product_speed(size=2000, repeats=5):
     matrix = np.random.default_rng(0).normal(size=(size, size))
     (seconds,) = medians([lambda: matrix @ matrix], repeats)
     return 2 * size**3 / seconds
+
+
+def run_named(benchmarks, description):
+    """Run the benchmarks that the command line names, of a dictionary of functions."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--only", nargs="+", choices=benchmarks, default=list(benchmarks))
+    parser.add_argument("--dry-run", action="store_true", help="small sizes")
+    options = parser.parse_args()
+    for name in options.only:
+        benchmarks[name](options.dry_run)

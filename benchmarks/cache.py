@@ -1,12 +1,11 @@
 """Images that a search extracts without a cache, with a pipeline's and with ours."""
 
-import argparse
 import tempfile
 import time
 import warnings
 
 import numpy as np
-from _timing import medians
+from _timing import medians, run_named
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline
 
@@ -30,7 +29,7 @@ def mean_score(model, X, y=None):
 
 def search(X, memory=None, cache=None):
     """Six candidates in five folds; images extracted, and seconds."""
-    extractor = Counted("tiny", input_size=64, cache=cache)
+    extractor = Counted(cache=cache)
     steps = [("extractor", extractor), ("detector", MahalanobisDetector())]
     grid = {"detector__shrinkage": [0.01, 0.05, 0.1, 0.2, 0.4, 0.8]}
     found = GridSearchCV(
@@ -59,8 +58,8 @@ def g15(small):
                 warnings.filterwarnings("ignore", "Persisting input arguments")
                 extracted, seconds = search(X, **options)
             print(f"G15 {name:17} {extracted / n:5.1f} n extracted, {seconds:7.2f} s")
-        plain = CNNFeatureExtractor("tiny", input_size=64).fit(X)
-        kept = CNNFeatureExtractor("tiny", input_size=64, cache=cache).fit(X)
+        plain = CNNFeatureExtractor().fit(X)
+        kept = CNNFeatureExtractor(cache=cache).fit(X)
         works = [lambda: plain.transform(X), lambda: kept.transform(X)]
         run, read = medians(works, 1 if small else 5)
     print(
@@ -72,15 +71,5 @@ def g15(small):
 BENCHMARKS = {"G15": g15}
 
 
-def main():
-    """Run the benchmarks that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
-    parser.add_argument("--dry-run", action="store_true", help="small sizes")
-    options = parser.parse_args()
-    for name in options.only:
-        BENCHMARKS[name](options.dry_run)
-
-
 if __name__ == "__main__":
-    main()
+    run_named(BENCHMARKS, __doc__)

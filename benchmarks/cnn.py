@@ -1,6 +1,5 @@
 """Features of a convolutional network: against a plain loop, a limit, and reading."""
 
-import argparse
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -9,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch  # noqa: TID253 - what is compared with
-from _timing import medians
+from _timing import medians, run_named
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode  # noqa: TID253 - as above
 
@@ -188,15 +187,5 @@ def gpu(small):
 BENCHMARKS = {"G13": g13, "G14": g14, "reading": prefetch, "GPU": gpu}
 
 
-def main():
-    """Run the benchmarks that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
-    parser.add_argument("--dry-run", action="store_true", help="small sizes")
-    options = parser.parse_args()
-    for name in options.only:
-        BENCHMARKS[name](options.dry_run)
-
-
 if __name__ == "__main__":
-    main()
+    run_named(BENCHMARKS, __doc__)

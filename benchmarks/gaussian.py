@@ -1,10 +1,9 @@
 """Fits and distances of shrunk Gaussians, against scikit-learn and against arithmetic."""
 
-import argparse
 from functools import partial
 
 import numpy as np
-from _timing import medians, peak_bytes, product_speed
+from _timing import medians, peak_bytes, product_speed, run_named
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.decomposition import PCA
 
@@ -121,15 +120,5 @@ def g12(small):
 BENCHMARKS = {"G1": g1, "G2": g2, "G3": g3, "G4": g4, "G11": g11, "G12": g12}
 
 
-def main():
-    """Run the benchmarks that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
-    parser.add_argument("--dry-run", action="store_true", help="small sizes")
-    options = parser.parse_args()
-    for name in options.only:
-        BENCHMARKS[name](options.dry_run)
-
-
 if __name__ == "__main__":
-    main()
+    run_named(BENCHMARKS, __doc__)

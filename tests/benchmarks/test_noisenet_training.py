@@ -43,6 +43,12 @@ def test_two_runs_give_the_same_file_and_so_does_a_resumed_one(folder, tmp_path)
     assert {value.dtype for value in a.values()} == {np.dtype(np.float16)}
 
 
+def run(folder, code):
+    command = [sys.executable, "-W", "error", "-c", code, folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_images_are_of_many_kinds_and_follow_the_seed(folder):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -53,13 +59,7 @@ def test_images_are_of_many_kinds_and_follow_the_seed(folder):
         "spread = a.float().std((1, 2, 3))\n"
         "assert (spread > 2).float().mean() > 0.8, spread\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run(folder, code)
 
 
 def test_a_defect_is_where_its_label_says(folder):
@@ -76,10 +76,4 @@ def test_a_defect_is_where_its_label_says(folder):
         "assert set(labels.unique().tolist()) == set(range(len(DEFECTS) + 1))\n"
         "assert (change[labels > 0] > 0.01).float().mean() > 0.7\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run(folder, code)

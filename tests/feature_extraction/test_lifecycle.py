@@ -188,16 +188,12 @@ def test_a_file_may_move_but_not_change(images, weights, tmp_path):
 
 
 # ----------------------------------------------------------------------------- processes
-def transform(extractor, images):
-    return extractor.transform(images)
-
-
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_joblib(images, backend):
     extractor = tiny(batch_size=2).fit(images)
     expected = extractor.transform(images)
     with Parallel(2, backend=backend) as parallel:
-        for rows in parallel(delayed(transform)(extractor, images) for _ in range(4)):
+        for rows in parallel(delayed(extractor.transform)(images) for _ in range(4)):
             np.testing.assert_allclose(rows, expected, **close)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch  # noqa: TID253 - its number of threads is set
 
 from sklearn_gauss.exceptions import ImageReadError
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
@@ -48,13 +47,7 @@ for case in cases:
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small wait for their threads more than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from torch.utils.data import (  # noqa: TID253 - as above
     TensorDataset,
 )
 
-from sklearn_gauss.datasets import list_images
+from sklearn_gauss.datasets import list_images, make_inspection_images
 from sklearn_gauss.detection import MahalanobisDetector
 from sklearn_gauss.exceptions import ImageReadError
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
@@ -32,13 +32,7 @@ def tiny(**parameters):
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small wait for their threads more than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -574,6 +568,20 @@ def test_scaled_decoding_of_jpeg_stays_within_two_levels(tmp_path, orientation):
     difference = np.abs(got - read_image(whole, (64, 96)))
     assert difference.max() <= 2
     assert difference.mean() < 0.3
+
+
+@pytest.mark.parametrize("kind", ["fabric", "wood", "washer", "gear", "bolt", "board"])
+def test_scaled_decoding_of_drawn_products(tmp_path, kind):
+    drawn = make_inspection_images(
+        kind, n_train=1, n_good=1, n_defect=1, size=640, random_state=0
+    )
+    Image.fromarray(drawn.train[0]).save(tmp_path / "a.jpg", quality=85)
+    with Image.open(tmp_path / "a.jpg") as image:
+        whole = Image.fromarray(np.asarray(image))
+    got = read_image(tmp_path / "a.jpg", (160, 160)).astype(int)
+    difference = np.abs(got - read_image(whole, (160, 160)))
+    assert 0 < difference.mean() < 0.4  # scaled, or nothing would differ
+    assert difference.max() <= 3
 
 
 def test_warnings_filters_are_left_as_they_were(paths):

@@ -28,6 +28,9 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import (
+    _check_sample_weight as check_sample_weight,
+)
+from sklearn.utils.validation import (
     _num_samples as count_rows,
 )
 from sklearn.utils.validation import (
@@ -51,6 +54,7 @@ __all__ = [
     "Real",
     "StrOptions",
     "check_rows",
+    "check_sample_weight",
     "clip_overflow",
     "count_rows",
     "fit_context",
@@ -157,8 +161,10 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
     """The verbs of a detector, on top of one hook: ``_scores(X)`` of checked rows.
 
     A higher score is more normal. ``fit`` must set ``offset_`` and, for p-values,
-    ``calibration_scores_``.
+    ``calibration_scores_``, with ``calibration_weights_`` where rows were weighted.
     """
+
+    _left_out_fails = "covariance is singular: use more rows or shrinkage"
 
     def _check(self, X):
         return check_rows(self, X, reset=False)
@@ -204,7 +210,10 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
         decision : ndarray of shape (n_samples,)
             Negative for anomalies.
         """
-        return self.score_samples(X) - self.offset_
+        scores = self.score_samples(X)
+        # Where both are minus infinity the row is at the threshold: 0, not NaN.
+        apart = scores != self.offset_
+        return np.subtract(scores, self.offset_, where=apart, out=np.zeros(len(scores)))
 
     def predict(self, X):
         """Verdict on every row.
@@ -266,7 +275,8 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
                 "This fit left no calibration_scores_; fit with calibration='loo' or "
                 "call recalibrate on normal rows first."
             )
-        return calibration.p_values(scores, self.calibration_scores_)
+        weights = vars(self).get("calibration_weights_")
+        return calibration.p_values(scores, self.calibration_scores_, weights)
 
     def recalibrate(self, X, target_fpr=None):
         """Set the threshold on fresh normal rows, without refitting.
@@ -288,23 +298,27 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
             {"target_fpr": [TARGET_FPR]}, {"target_fpr": target}, "recalibrate"
         )
         self.calibration_scores_ = self.score_samples(X)
+        vars(self).pop("calibration_weights_", None)
         self._set_threshold(target)
         return self
 
     def _set_threshold(self, target_fpr):
         """Order statistic of the calibration scores, with a warning if there is none."""
         scores = self.calibration_scores_
-        self.offset_ = calibration.order_statistic(scores, target_fpr)
+        weights = vars(self).get("calibration_weights_")
+        self.offset_ = calibration.order_statistic(scores, target_fpr, weights)
         needed = calibration.rows_needed(target_fpr)
-        if len(scores) < needed:
+        count = len(scores) if weights is None else weights.sum()
+        if count < needed * (1 - 1e-12):
+            rows = "rows" if weights is None else "rows (the sum of sample_weight)"
             reason = (
-                f"{len(scores)} rows cannot certify target_fpr={target_fpr:g}: at least "
+                f"{count:g} {rows} cannot certify target_fpr={target_fpr:g}: at least "
                 f"{needed} are needed"
             )
         elif math.isinf(self.offset_):
             reason = (
                 "Left-out scores are infinite, because without one of the rows the "
-                "covariance is singular: use more rows or shrinkage"
+                f"{self._left_out_fails}"
             )
         else:
             return

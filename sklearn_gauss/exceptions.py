@@ -4,6 +4,7 @@ __all__ = [
     "CalibrationWarning",
     "DistanceOverflowWarning",
     "ImageReadError",
+    "NearestNeighborWarning",
     "RankDeficientWarning",
     "WeightsMismatchError",
 ]
@@ -19,6 +20,10 @@ class CalibrationWarning(UserWarning):
 
 class DistanceOverflowWarning(UserWarning):
     """A distance exceeds the largest float64 and was clipped to it."""
+
+
+class NearestNeighborWarning(UserWarning):
+    """A kernel density is made up of the nearest row alone: it is a distance to it."""
 
 
 class ImageReadError(ValueError):

@@ -20,22 +20,47 @@ def rows_needed(target_fpr: float) -> int:
     return math.ceil(1 / target_fpr - 1e-9) - 1
 
 
-def order_statistic(scores: NDArray, target_fpr: float) -> float:
+def order_statistic(
+    scores: NDArray, target_fpr: float, weights: NDArray | None = None
+) -> float:
     """Threshold below which an unseen normal row falls with at most ``target_fpr``.
 
     The ceil((n+1)(1-t))-th greatest score (split-conformal order statistic); minus
-    infinity, which flags nothing, where n scores cannot certify t.
+    infinity, which flags nothing, where n scores cannot certify t. A score counts as
+    often as its weight says, and n is the sum of the weights.
     """
+    if weights is not None:
+        return _weighted_order_statistic(scores, target_fpr, weights)
     n = len(scores)
     rank = math.ceil((n + 1) * (1 - target_fpr) - 1e-9)
     return -math.inf if rank > n else float(np.partition(scores, n - rank)[n - rank])
 
 
-def p_values(scores: NDArray, calibration_scores: NDArray) -> NDArray[np.float64]:
-    """(1 + #{calibration scores <= score}) / (n + 1), for each score."""
-    ordered = np.sort(calibration_scores)
-    below = np.searchsorted(ordered, scores, side="right")
-    return (1 + below) / (len(ordered) + 1)
+def _weighted_order_statistic(
+    scores: NDArray, target_fpr: float, weights: NDArray
+) -> float:
+    total = float(weights.sum())
+    rank = math.ceil((total + 1) * (1 - target_fpr) - 1e-9)
+    if rank > total * (1 + 1e-12):
+        return -math.inf
+    order = np.argsort(scores)[::-1]
+    reached = np.cumsum(weights[order]) >= rank * (1 - 1e-12)
+    return float(scores[order[np.argmax(reached)]])
+
+
+def p_values(
+    scores: NDArray, calibration_scores: NDArray, weights: NDArray | None = None
+) -> NDArray[np.float64]:
+    """(1 + #{calibration scores <= score}) / (n + 1), for each score.
+
+    A calibration score counts as often as its weight says.
+    """
+    order = np.argsort(calibration_scores)
+    below = np.searchsorted(calibration_scores[order], scores, side="right")
+    if weights is None:
+        return (1 + below) / (len(order) + 1)
+    sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+    return (1 + sums[below]) / (sums[-1] + 1)
 
 
 def chi2_threshold(rank: int, target_fpr: float) -> float:

@@ -1,7 +1,8 @@
 """Detectors: what is improbable under a density of normal rows."""
 
 from sklearn_gauss.detection._calibrated import CalibratedDetector
+from sklearn_gauss.detection._kde import KDEDetector
 from sklearn_gauss.detection._level_ensemble import LevelEnsemble
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
-__all__ = ["CalibratedDetector", "LevelEnsemble", "MahalanobisDetector"]
+__all__ = ["CalibratedDetector", "KDEDetector", "LevelEnsemble", "MahalanobisDetector"]

@@ -1,0 +1,192 @@
+"""Bandwidths: rules of thumb, the maximum of the left-out likelihood, critical values."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from sklearn_gauss._numerics.kernel_path import Distances, extreme_squares, left_out_path
+from sklearn_gauss._numerics.kernels import KERNELS
+
+__all__ = [
+    "RULES",
+    "condensation_ratios",
+    "critical_bandwidth",
+    "left_out_likelihood",
+    "most_likely_bandwidth",
+]
+
+#: Rows whose likelihood the first steps of a search look at.
+SEARCH_ROWS = 2000
+
+#: Ratio of neighbouring bandwidths in the first step of a search, and the most of them.
+SEARCH_RATIO, MAX_STEPS = 1.35, 60
+
+
+def scott(variances: NDArray, count: float) -> float:
+    """n^(-1 / (d + 4)) s, with s^2 the mean variance of a column (Scott, 1992)."""
+    return count ** (-1 / (len(variances) + 4)) * float(np.sqrt(variances.mean()))
+
+
+def silverman(variances: NDArray, count: float) -> float:
+    """(n (d + 2) / 4)^(-1 / (d + 4)) s (Silverman, 1986)."""
+    d = len(variances)
+    return (count * (d + 2) / 4) ** (-1 / (d + 4)) * float(np.sqrt(variances.mean()))
+
+
+def condensation(variances: NDArray, count: float) -> float:
+    """The h that is best by Kullback-Leibler divergence among those below h_G.
+
+    h^2 = (1/d) sum_j lambda_j (1 / (1 + u_j) + 1 / (1 + u_j)^2), u_j = lambda_j / h_G^2.
+    """
+    u = variances / critical_bandwidth(variances, count) ** 2
+    return float(np.sqrt(np.mean(variances * (1 / (1 + u) + 1 / (1 + u) ** 2))))
+
+
+#: (variances of the coordinates, number of rows) to a bandwidth of the Gaussian kernel.
+RULES: dict[str, Callable[[NDArray, float], float]] = {
+    "scott": scott,
+    "silverman": silverman,
+    "condensation": condensation,
+}
+
+
+def _entropy(u: NDArray) -> NDArray:
+    """g(u) = (ln(1 + u) - u / (1 + u)^2) / 2, by its series where that would cancel."""
+    series = u**2 * (0.75 - u * (4 / 3 - 1.875 * u))
+    return np.where(u < 1e-4, series, (np.log1p(u) - u / (1 + u) ** 2) / 2)
+
+
+def critical_bandwidth(variances: NDArray, count: float) -> float:
+    """h_G: below it few rows make up the density of Gaussian rows.
+
+    sum_j g(lambda_j / h_G^2) = ln n with g(u) = (ln(1 + u) - u / (1 + u)^2) / 2, from the
+    condensation of a random energy model.
+    """
+    unit = float(variances.max())
+    relative = variances / unit
+
+    def surplus(log_u: float) -> float:
+        return float(_entropy(relative * np.exp(log_u)).sum() - np.log(count))
+
+    low, high = -20.0, 20.0
+    while surplus(low) > 0:
+        low -= 20.0
+    while surplus(high) < 0:
+        high += 20.0
+    root = optimize.brentq(surplus, low, high, xtol=1e-13)
+    return float(np.sqrt(unit / np.exp(root)))
+
+
+def condensation_ratios(
+    squares: NDArray,
+    along: NDArray,
+    variances: NDArray,
+    bandwidth: float,
+    count: float,
+) -> NDArray:
+    """Entropy needed at each row over ln n; above 1 few reference rows make up its sum.
+
+    (1 / ln n) sum_j [ln(1 + u_j) - u_j / (1 + u_j) + z_j^2 u_j^2 / (1 + u_j)^2] / 2 with
+    u_j = lambda_j / h^2 over all ``variances`` (d,). ``squares`` (m, k) are the z_j^2,
+    squares of whitened coordinates, ``along`` (k,) the variances that belong to them.
+    """
+    u, v = variances / bandwidth**2, along / bandwidth**2
+    fixed = (np.log1p(u) - u / (1 + u)).sum()
+    with np.errstate(over="ignore"):
+        own = squares @ (v / (1 + v)) ** 2
+    return (fixed + own) / 2 / np.log(count)
+
+
+def left_out_likelihood(
+    logs: NDArray,
+    bandwidths: NDArray,
+    kernel: str,
+    d: int,
+    rest: NDArray,
+    weights: NDArray,
+) -> NDArray:
+    """Weighted mean left-out log-density (h,) in the coordinates.
+
+    logs : (h, m), left-out sums; rest : (m,), the weight that they run over
+    """
+    constant = KERNELS[kernel].log_integral(d) + d * np.log(bandwidths)
+    return (logs - np.log(rest)) @ weights / weights.sum() - constant
+
+
+def most_likely_bandwidth(
+    make: Callable[[float], Distances],
+    kernel: str,
+    d: int,
+    weights: NDArray,
+    places: NDArray,
+    *,
+    n_threads: int = 1,
+    block_rows: int = 256,
+) -> float:
+    """Bandwidth of the greatest left-out likelihood, each row left out with all copies.
+
+    ``make`` gives the distances between rows for bandwidths from a smallest one on;
+    ``places`` (n,) is where each row stands among the reference rows. A grid between
+    bounds that hold the maximum is refined twice around its best, then by a parabola.
+    """
+    options = {"n_threads": n_threads, "block_rows": block_rows}
+    every, total = np.arange(len(places)), weights.sum()
+    some = every
+    if len(every) > SEARCH_ROWS and not KERNELS[kernel].compact:
+        some = np.sort(np.random.default_rng(0).permutation(every)[:SEARCH_ROWS])
+    nothing = np.full(len(every), -np.inf)
+
+    def likelihood(bandwidths: NDArray, rows: NDArray) -> NDArray:
+        own = places[rows], nothing[rows]
+        found = left_out_path(
+            make(bandwidths[0]), bandwidths, kernel, rows, own, **options
+        )
+        return left_out_likelihood(
+            found.logs, bandwidths, kernel, d, total - weights[rows], weights[rows]
+        )
+
+    nearest, farthest = extreme_squares(make(0.0), some, places[some], **options)
+    low, high = _bounds(kernel, d, nearest, farthest, weights[some])
+    steps = int(np.clip(np.log(high / low) / np.log(SEARCH_RATIO) + 2, 5, MAX_STEPS))
+    for rows, count in ((some, steps), (some, 9), (every, 9)):
+        grid = np.geomspace(low, high, count)
+        values = likelihood(grid, rows)
+        best = int(np.argmax(values))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, count - 1)]
+    return _vertex(grid, values, best)
+
+
+def _bounds(
+    kernel: str, d: int, nearest: NDArray, farthest: NDArray, weights: NDArray
+) -> tuple[float, float]:
+    """Bandwidths between which the left-out likelihood has its maximum.
+
+    For the Gaussian kernel its derivative against log h is the mean of u^2 under the
+    terms' weights less d: positive while the nearest rows of half the rows have u^2 of
+    2 d, negative once the mean of the farthest is d. The exponential kernel has u in its
+    place; a compact one needs a neighbour within h of every row.
+    """
+    if KERNELS[kernel].compact:
+        low = np.sqrt(nearest.max()) * (1 + 1e-9)
+        return float(low), float(max(2 * np.sqrt(farthest.max()), 1.01 * low))
+    order = np.argsort(nearest)
+    half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    middle, mean = nearest[order[half]], np.average(farthest, weights=weights)
+    if kernel == "gaussian":
+        low, high = np.sqrt(middle / (2 * d)), np.sqrt(mean / d)
+    else:
+        low = np.sqrt(middle) / (2 * d)
+        high = np.average(np.sqrt(farthest), weights=weights) / d
+    return float(max(low, 1e-9 * high)), float(high)
+
+
+def _vertex(grid: NDArray, values: NDArray, best: int) -> float:
+    """Maximum of the parabola, in log h, through the best value and its neighbours."""
+    if not 0 < best < len(grid) - 1 or not np.isfinite(values[best - 1 : best + 2]).all():
+        return float(grid[best])
+    before, here, after = values[best - 1 : best + 2]
+    bend = before - 2 * here + after
+    shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
+    return float(grid[best] * (grid[best + 1] / grid[best]) ** np.clip(shift, -1, 1))

@@ -1,0 +1,307 @@
+"""A fitted kernel density: rows, weights, a bandwidth, and coordinates for them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_gauss._numerics import kernel_sums
+from sklearn_gauss._numerics.bandwidth import (
+    RULES,
+    condensation_ratios,
+    critical_bandwidth,
+    left_out_likelihood,
+    most_likely_bandwidth,
+)
+from sklearn_gauss._numerics.kernel_path import (
+    Distances,
+    LeftOutMetric,
+    left_out_path,
+    plain_distances,
+)
+from sklearn_gauss._numerics.kernels import KERNELS
+from sklearn_gauss._numerics.rescaling import RESCALINGS, Rescaling, left_out_metrics
+from sklearn_gauss._numerics.threads import available_threads
+
+__all__ = [
+    "Effort",
+    "KernelDensity",
+    "choose_bandwidth",
+    "critical",
+    "left_out_distances",
+    "merge_copies",
+]
+
+#: Terms, a term being a product of two numbers, below which threads cost more than help.
+SMALL_WORK = 3_000_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many threads, and how many bytes for blocks in all of them."""
+
+    n_threads: int | None = None
+    memory: float = 64 * 2**20
+
+    def options(self, n_rows: int, n_others: int, d: int) -> dict:
+        """Arguments of the functions that work in blocks."""
+        n_threads = self.n_threads or available_threads()
+        if n_rows * n_others * (d + 16) < SMALL_WORK:
+            n_threads = 1
+        row = 8 * (4 * kernel_sums.CELL_ROWS + 2 * d)
+        fitting = int(self.memory / n_threads / row)
+        block_rows = max(min(fitting, kernel_sums.BLOCK_ROWS), 1)
+        return {"n_threads": n_threads, "block_rows": block_rows}
+
+
+def merge_copies(X: NDArray, weights: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Indices of one of each distinct row, in order, and their weights.
+
+    Third, the place of every row's own among them.
+    """
+    rows = np.ascontiguousarray(X + 0.0)  # two zeros are equal, whatever their signs
+    keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    places = rank[inverse.reshape(-1)]
+    return first[order], np.bincount(places, weights, len(first)), places
+
+
+@dataclass(frozen=True)
+class KernelDensity:
+    """f(x) = sum_j w_j |A| c h^-d K(|A (x - y_j)| / h) / sum_j w_j.
+
+    rows : (l, p), distinct reference rows y, in the data's units
+    weights : (l,)
+    """
+
+    rows: NDArray
+    weights: NDArray
+    rescaling: Rescaling
+    kernel: str
+    bandwidth: float
+    dtype: type
+    effort: Effort
+
+    @cached_property
+    def coordinates(self) -> NDArray:
+        """Reference rows in coordinates (l, d)."""
+        return self.rescaling.enter(self.rows)
+
+    @cached_property
+    def reference(self) -> kernel_sums.Reference:
+        """They, ready for sums."""
+        even = np.ptp(self.weights) == 0.0
+        return kernel_sums.reference(
+            self.coordinates,
+            self.bandwidth,
+            self.kernel,
+            weights=None if even else self.weights,
+            dtype=self.dtype,
+        )
+
+    @property
+    def log_constant(self) -> float:
+        """What turns a log-sum of kernels over weights into a log-density, in nats."""
+        d = self.rescaling.dimension
+        volume = KERNELS[self.kernel].log_integral(d) + d * np.log(self.bandwidth)
+        return -float(volume + self.rescaling.log_volume)
+
+    def options(self, n_rows: int) -> dict:
+        """Threads and blocks for so many queries."""
+        return self.effort.options(n_rows, len(self.rows), self.rows.shape[1])
+
+    def log_density(self, X: NDArray) -> NDArray:
+        """Log-density (m,) in nats."""
+        sums = kernel_sums.log_sums(
+            self.reference, self.rescaling.enter(X), **self.options(len(X))
+        )
+        return self._finished(sums.logs, self._log_total())
+
+    def effective_neighbors(self, X: NDArray) -> NDArray:
+        """1 / sum_j p_j^2 (m,), p_j the share of reference row j in the density."""
+        sums = kernel_sums.log_sums(
+            self.reference, self.rescaling.enter(X), squared=True, **self.options(len(X))
+        )
+        return 1.0 / sums.concentrations
+
+    def gradient(self, X: NDArray) -> NDArray:
+        """Gradient (m, p) of the log-density, in nats over the data's units."""
+        return self.rescaling.pull(self._shifts(X)[0]) / self.bandwidth**2
+
+    def shifted(self, X: NDArray) -> NDArray:
+        """Means (m, p) of the reference rows, weighted as for the gradient.
+
+        Where that is 0 they are the rows themselves.
+        """
+        shifts, weights = self._shifts(X)
+        return X + shifts / np.where(weights > 0, weights, 1.0)[:, None]
+
+    def _shifts(self, X: NDArray) -> tuple[NDArray, NDArray]:
+        X = X.astype(np.float64, copy=False)
+        return kernel_sums.weighted_shifts(
+            self.reference,
+            self.rescaling.enter(X),
+            X,
+            self.rows.astype(np.float64, copy=False),
+            **self.options(len(X)),
+        )
+
+    def draw(self, rng: np.random.Generator, n: int) -> NDArray:
+        """Rows (n, p) drawn from the density."""
+        d = self.rescaling.dimension
+        chosen = rng.choice(len(self.rows), size=n, p=self.weights / self.weights.sum())
+        directions = rng.normal(size=(n, d))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        radii = KERNELS[self.kernel].draw_radii(rng, d, n) * self.bandwidth
+        return self.rows[chosen] + self.rescaling.spread(directions * radii[:, None])
+
+    def left_out_scores(
+        self, X: NDArray, own: NDArray, weights: NDArray, total: float
+    ) -> NDArray:
+        """Log-density (n,) at training rows under the fit without one copy of each.
+
+        ``own`` (n,) is a row's place among the reference rows, or -1, ``weights`` (n,)
+        are the rows' own, and ``total`` is the weight that the rescaling was fitted to.
+        Bandwidth and volume are kept.
+        """
+        removed = np.minimum(weights, 1.0)
+        mine = np.where(own < 0, 0.0, self.weights[own])
+        gone = np.minimum(mine, removed)
+        left = np.where(mine - gone > 1e-12 * mine, mine - gone, 0.0)  # not rounding
+        with np.errstate(divide="ignore"):
+            kept = own, np.log(left)
+            rest = np.log(np.maximum(self.weights.sum() - gone, 0.0))
+        options = self.options(len(X))
+        if self.rescaling.plain:
+            sums = kernel_sums.log_sums(
+                self.reference, self.rescaling.enter(X), left_out=kept, **options
+            )
+            return self._finished(sums.logs, rest)
+        distances = left_out_distances(
+            self.rescaling, X, self.rows, self.weights, removed, total
+        )
+        path = left_out_path(
+            distances,
+            np.array([self.bandwidth]),
+            self.kernel,
+            np.arange(len(X)),
+            kept,
+            **options,
+        )
+        return self._finished(path.logs[0], rest)
+
+    def path(self, bandwidths: NDArray, rows: NDArray) -> tuple[NDArray, NDArray]:
+        """Mean left-out log-density (h,), and effective neighbours (h, m).
+
+        Of the chosen reference rows, left out with all their copies, at each bandwidth.
+        """
+        removed, total = np.minimum(self.weights, 1.0), self.weights.sum()
+        distances = left_out_distances(
+            self.rescaling,
+            self.rows,
+            self.rows,
+            self.weights,
+            removed,
+            total,
+            unit=float(min(bandwidths)),
+        )
+        found = left_out_path(
+            distances,
+            bandwidths,
+            self.kernel,
+            rows,
+            (rows, np.full(len(rows), -np.inf)),
+            **self.options(len(rows)),
+        )
+        weights, d = self.weights[rows], self.rescaling.dimension
+        likelihood = left_out_likelihood(
+            found.logs, bandwidths, self.kernel, d, total - weights, weights
+        )
+        return likelihood - self.rescaling.log_volume, 1.0 / found.concentrations
+
+    def condensation(self, X: NDArray, bandwidth: float, count: float) -> NDArray:
+        """`condensation_ratios` of rows X at a bandwidth of the Gaussian kernel."""
+        coordinates, here = self.rescaling.enter(X), self.rescaling
+        squares, variances = np.square(coordinates), np.ones(coordinates.shape[1])
+        if not len(here.axes):
+            axes = RESCALINGS["ledoit_wolf"](self.coordinates, self.weights)
+            squares = np.square(axes.enter(coordinates))
+            variances = np.full(squares.shape[1], axes.noise)
+            variances[: len(axes.roots)] = axes.roots**2
+            variances = variances * (axes.scale / here.unit) ** 2
+        return condensation_ratios(
+            squares, variances, here.variances, bandwidth / here.unit, count
+        )
+
+    def _log_total(self) -> float:
+        return float(np.log(self.weights.sum()))
+
+    def _finished(self, logs: NDArray, log_total: NDArray | float) -> NDArray:
+        some = np.isfinite(logs) & np.isfinite(log_total)
+        total = np.where(some, log_total, 0.0)
+        return np.where(some, logs - total + self.log_constant, -np.inf)
+
+
+def left_out_distances(
+    rescaling: Rescaling,
+    X: NDArray,
+    others: NDArray,
+    weights: NDArray,
+    removed: NDArray,
+    total: float,
+    *,
+    unit: float = 0.0,
+) -> Distances:
+    """Distances of training rows X to reference rows, each row left out of the metric.
+
+    ``unit`` is the smallest bandwidth that they are for; 0 if that is not known yet.
+    """
+    coordinates, there = rescaling.enter(X), rescaling.enter(others)
+    even = None if np.ptp(weights) == 0.0 else weights
+    if rescaling.plain:
+        spread = float(np.sqrt(rescaling.variances.mean())) * rescaling.unit
+        return plain_distances(coordinates, there, even, unit or 1e-2 * spread)
+    rows, inverses, strengths = left_out_metrics(rescaling, coordinates, removed, total)
+    if len(rescaling.axes):
+        there = there[:, : len(rescaling.axes)] * rescaling.roots
+    logs = None if even is None else np.log(even)
+    return LeftOutMetric(rows, there, inverses, strengths, logs)
+
+
+def choose_bandwidth(
+    rule: str,
+    kernel: str,
+    rescaling: Rescaling,
+    rows: NDArray,
+    weights: NDArray,
+    effort: Effort,
+) -> float:
+    """Bandwidth by the name of a rule, or of the greatest left-out likelihood ("loo").
+
+    The rules are those of the Gaussian kernel; another gets the bandwidth at which its
+    variance along an axis is the same.
+    """
+    total, d = weights.sum(), rescaling.dimension
+    if rule != "loo":
+        factor = np.sqrt(KERNELS[kernel].variance(d))
+        return RULES[rule](rescaling.variances, total) * rescaling.unit / factor
+    removed = np.minimum(weights, 1.0)
+
+    def make(unit: float) -> Distances:
+        return left_out_distances(
+            rescaling, rows, rows, weights, removed, total, unit=unit
+        )
+
+    options = effort.options(len(rows), len(rows), rows.shape[1])
+    places = np.arange(len(rows))
+    return most_likely_bandwidth(make, kernel, d, weights, places, **options)
+
+
+def critical(rescaling: Rescaling, kernel: str, count: float) -> float:
+    """h_G of Gaussian rows in these coordinates, for the kernel of equal variance."""
+    factor = np.sqrt(KERNELS[kernel].variance(rescaling.dimension))
+    return critical_bandwidth(rescaling.variances, count) * rescaling.unit / factor

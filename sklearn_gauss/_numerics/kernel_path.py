@@ -1,0 +1,223 @@
+"""Left-out sums of kernels at many bandwidths, from one pass over the distances.
+
+Every row is left out of the rows that its sum runs over, and, where rows are whitened,
+out of the covariance that whitens them too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_gauss._numerics.kernel_sums import (
+    BLOCK_ROWS,
+    CELL_ROWS,
+    NEGLIGIBLE,
+    Reference,
+    Total,
+    exponents_to_cell,
+    inverse_weights,
+    log_terms,
+    query_blocks,
+    reference,
+)
+from sklearn_gauss._numerics.kernels import KERNELS
+from sklearn_gauss._numerics.threads import map_blocks
+
+__all__ = [
+    "Distances",
+    "LeftOutMetric",
+    "Path",
+    "extreme_squares",
+    "left_out_path",
+    "plain_distances",
+]
+
+
+#: Error of a log-likelihood, in nats, that no choice of a bandwidth depends on.
+PATH_TOLERANCE = 1e-8
+
+
+class Distances(Protocol):
+    """Exponents -|x_i - y_j|^2 / (2 unit^2) between rows, block by block."""
+
+    unit: float
+    log_weights: NDArray | None
+    columns: NDArray
+    """Where each reference row stands in the order of the blocks."""
+
+    def blocks(
+        self, queries: NDArray, own: tuple[NDArray, NDArray], widest: float
+    ) -> Iterator[tuple[slice, NDArray]]:
+        """Columns and exponents (m, b) of chosen rows, for bandwidths up to widest."""
+
+
+@dataclass(frozen=True)
+class PlainDistances:
+    """Distances of rows to reference rows in cells, exact as those of `log_sums`."""
+
+    rows: NDArray
+    ref: Reference
+    unit: float
+
+    @property
+    def log_weights(self) -> NDArray | None:
+        return self.ref.log_weights
+
+    @property
+    def columns(self) -> NDArray:
+        return self.ref.places
+
+    def blocks(
+        self, queries: NDArray, own: tuple[NDArray, NDArray], widest: float
+    ) -> Iterator[tuple[slice, NDArray]]:
+        ref, rows = self.ref, self.rows[queries] / self.ref.scale
+        floor = np.full(len(rows), -np.inf)
+        gaps = ref.cells.squared_gaps(rows.min(axis=0), rows.max(axis=0))
+        for cell in np.argsort(gaps, kind="stable"):
+            exponents = exponents_to_cell(
+                ref, rows, cell, floor, own, (widest / self.unit) ** 2
+            )
+            yield ref.cells.slice(cell), exponents
+
+
+def plain_distances(
+    rows: NDArray, others: NDArray, weights: NDArray | None, unit: float
+) -> PlainDistances:
+    """Distances of rows (n, d) to reference rows, for bandwidths from ``unit`` on."""
+    ref = reference(others, unit, "gaussian", weights=weights, tolerance=PATH_TOLERANCE)
+    return PlainDistances(rows, ref, unit)
+
+
+@dataclass(frozen=True)
+class LeftOutMetric:
+    """Distances of every row in the metric that its absence leaves.
+
+    (x_i - y_j)' Sigma_(-i)^-1 (x_i - y_j) with
+    Sigma_(-i) = basis diag(1 / inverse_i) basis' - strength_i x_i x_i', by the formula of
+    Sherman and Morrison; all rows centred, in the coordinates of the basis.
+
+    rows : (n, k); others : (l, k)
+    inverses : (n, k) or (1, k), one metric for all
+    strengths : (n,)
+    """
+
+    rows: NDArray
+    others: NDArray
+    inverses: NDArray
+    strengths: NDArray
+    log_weights: NDArray | None
+    unit: float = 1.0
+
+    @property
+    def columns(self) -> NDArray:
+        return np.arange(len(self.others))
+
+    def blocks(
+        self, queries: NDArray, own: tuple[NDArray, NDArray], widest: float
+    ) -> Iterator[tuple[slice, NDArray]]:
+        rows, strength = self.rows[queries], self.strengths[queries]
+        inverse = self.inverses if len(self.inverses) == 1 else self.inverses[queries]
+        left = rows * inverse
+        own = np.einsum("ij,ij->i", left, rows)
+        with np.errstate(divide="ignore"):
+            factor = strength / np.maximum(1.0 - strength * own, 0.0)
+        for start in range(0, len(self.others), CELL_ROWS):
+            at = slice(start, start + CELL_ROWS)
+            part = self.others[at]
+            lengths = inverse @ np.square(part).T
+            yield (
+                slice(at.start, at.start + len(part)),
+                self._exponents(own[:, None], left @ part.T, lengths, factor[:, None]),
+            )
+
+    @staticmethod
+    def _exponents(
+        own: NDArray, cross: NDArray, lengths: NDArray, factor: NDArray
+    ) -> NDArray:
+        squares = np.maximum(own + lengths - 2.0 * cross, 0.0)
+        along = own - cross  # (x - y)' P x, in the metric P before its change
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = np.where(along == 0.0, 0.0, along * along * factor)
+        return (squares + change) / -2.0
+
+
+@dataclass(frozen=True)
+class Path:
+    """Of h bandwidths and m rows: left-out log-sums and concentrations, both (h, m)."""
+
+    logs: NDArray
+    concentrations: NDArray
+
+
+def left_out_path(
+    distances: Distances,
+    bandwidths: NDArray,
+    kernel: str,
+    queries: NDArray,
+    own: tuple[NDArray, NDArray],
+    *,
+    n_threads: int = 1,
+    block_rows: int = BLOCK_ROWS,
+) -> Path:
+    """Log-sums of the chosen rows at every bandwidth, each row left out of its own.
+
+    ``own`` has, for every query, the reference row that it is itself (-1: none of them)
+    and the log-weight that this one still has.
+    """
+    logs, concentrations = np.empty((2, len(bandwidths), len(queries)))
+    profile = KERNELS[kernel]
+    factors = (distances.unit / np.asarray(bandwidths)) ** 2
+    margin = NEGLIGIBLE + float(np.log(len(distances.columns)))
+    inverse = inverse_weights(distances.log_weights)
+
+    def work(block: NDArray) -> None:
+        place, left = own[0][block], own[1][block]
+        mine = np.where(place < 0, -1, distances.columns[place]), left
+        totals = [Total(len(block), margin, squared=True) for _ in bandwidths]
+        for at, exponents in distances.blocks(queries[block], mine, max(bandwidths)):
+            for total, factor in zip(totals, factors, strict=True):
+                scaled = exponents * factor
+                terms = log_terms(profile, scaled, distances.log_weights, at, mine)
+                total.add(terms, None if inverse is None else inverse[at])
+        for h, total in enumerate(totals):
+            logs[h, block] = total.logs()
+            concentrations[h, block] = total.concentrations()
+
+    map_blocks(work, _blocks(distances, queries, block_rows, n_threads), n_threads)
+    return Path(logs, concentrations)
+
+
+def extreme_squares(
+    distances: Distances,
+    queries: NDArray,
+    own: NDArray,
+    *,
+    n_threads: int = 1,
+    block_rows: int = BLOCK_ROWS,
+) -> tuple[NDArray, NDArray]:
+    """Least and greatest squared distance (m,) of the chosen rows to others."""
+    nearest, farthest = np.full(len(queries), np.inf), np.zeros(len(queries))
+
+    def work(block: NDArray) -> None:
+        mine = np.where(own[block] < 0, -1, distances.columns[own[block]])
+        left = np.full(len(block), -np.inf)
+        for at, exponents in distances.blocks(queries[block], (mine, left), np.inf):
+            squares = exponents * (-2.0 * distances.unit**2)
+            here = np.flatnonzero((mine >= at.start) & (mine < at.stop))
+            column = mine[here] - at.start
+            squares[here, column] = 0.0
+            farthest[block] = np.maximum(farthest[block], squares.max(axis=1))
+            squares[here, column] = np.inf
+            nearest[block] = np.minimum(nearest[block], squares.min(axis=1))
+
+    map_blocks(work, _blocks(distances, queries, block_rows, n_threads), n_threads)
+    return nearest, farthest
+
+
+def _blocks(
+    distances: Distances, queries: NDArray, block_rows: int, n_threads: int
+) -> list[NDArray]:
+    return query_blocks(distances.rows[queries], block_rows, n_threads)

@@ -1,0 +1,251 @@
+"""Coordinates in which a kernel is round: as given, by column, or whitened.
+
+Each record maps rows to coordinates (`enter`), draws and gradients back to the data's
+units (`spread`, `pull`), and knows the metric that leaving out a row leaves.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_gauss._numerics.arrays import EPS, Frame, squared_deviation
+from sklearn_gauss._numerics.gram import Gram
+from sklearn_gauss._numerics.shrinkage import Spread, ledoit_wolf
+from sklearn_gauss._numerics.spectrum import (
+    SQUARED_CONDITION,
+    Spectrum,
+    gram_spectrum,
+    row_spectrum,
+    scatter_spectrum,
+)
+
+__all__ = ["RESCALINGS", "Rescaling", "left_out_metrics"]
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """(x - mean) / scale along ``axes`` over ``roots``, and the length of what is left.
+
+    That one is over ``noise_root``.
+
+    origin, shift, scale : the frame, with the mean at zero
+    axes : (k, p), orthonormal; (0, p) for the data's own axes
+    roots : (k,) or (p,), standard deviations in the frame; 0 for columns without any
+    noise : float, variance that the shrinkage adds everywhere
+    amount : float, intensity of the shrinkage
+    variances : (d,), eigenvalues of the rows' shrunk covariance in the coordinates, over
+        ``unit`` squared
+    plain : whether coordinates are the rows as they are
+    """
+
+    origin: NDArray
+    shift: NDArray
+    scale: NDArray
+    axes: NDArray
+    roots: NDArray
+    noise: float
+    amount: float
+    variances: NDArray
+    plain: bool
+
+    @property
+    def frame(self) -> Frame:
+        """Frame with the mean at zero."""
+        return Frame(self.origin, self.shift, self.scale)
+
+    @property
+    def dimension(self) -> int:
+        """Dimensions in which the density lives."""
+        return len(self.variances)
+
+    @property
+    def noise_root(self) -> float:
+        """Standard deviation off the axes; 0 where nothing is off them."""
+        few = 0 < len(self.axes) < self.dimension
+        return float(np.sqrt(self.noise)) if few else 0.0
+
+    @property
+    def unit(self) -> float:
+        """Length in the coordinates that variances are relative to."""
+        return float(self.scale) if self.plain else 1.0
+
+    @property
+    def log_volume(self) -> float:
+        """Log-volume, in the data's units, of a unit cube of the coordinates."""
+        if self.plain:
+            return 0.0
+        roots = self.roots[self.roots > 0]
+        rest = self.dimension - len(roots)
+        logs = np.log(roots).sum() + (rest * np.log(self.noise_root) if rest else 0.0)
+        return float(logs + self.dimension * np.log(self.scale))
+
+    def enter(self, X: NDArray) -> NDArray:
+        """Coordinates (m, d) of rows; the last column is what lies off the axes."""
+        if self.plain:
+            return X.astype(np.float64)
+        Z = self.frame.enter(X)
+        if not len(self.axes):
+            kept = self.roots > 0
+            return Z[:, kept] / self.roots[kept]
+        with np.errstate(over="ignore", invalid="ignore"):
+            along = Z @ self.axes.T
+            if not self.noise_root:
+                return _far(along / self.roots)
+            # The residual itself: a difference of squared norms would cancel.
+            residual = Z - along @ self.axes
+            length = np.sqrt(np.einsum("ij,ij->i", residual, residual))
+            return _far(np.column_stack([along / self.roots, length / self.noise_root]))
+
+    def spread(self, draws: NDArray) -> NDArray:
+        """Deviations (m, p) in the data's units of round draws (m, d) in coordinates."""
+        if self.plain:
+            return draws
+        if not len(self.axes):
+            spread = np.zeros((len(draws), len(self.roots)))
+            spread[:, self.roots > 0] = draws
+            return spread * self.roots * self.scale
+        if draws.shape[1] == len(self.axes):
+            return (draws * self.roots) @ self.axes * self.scale
+        along = draws @ self.axes.T
+        off = (draws - along @ self.axes) * self.noise_root
+        return ((along * self.roots) @ self.axes + off) * self.scale
+
+    def pull(self, differences: NDArray) -> NDArray:
+        """Rows (m, p) of A'A times differences in the data's units."""
+        if self.plain:
+            return differences
+        Z = differences / self.scale
+        if not len(self.axes):
+            squares = np.where(self.roots > 0, self.roots, np.inf) ** 2
+            return Z / squares / self.scale
+        along = Z @ self.axes.T
+        solved = (along / self.roots**2) @ self.axes
+        if self.noise_root:
+            solved += (Z - along @ self.axes) / self.noise_root**2
+        return solved / self.scale
+
+
+def _far(coordinates: NDArray) -> NDArray:
+    """Coordinates with infinities where they have left float64, and so are no numbers."""
+    return np.where(np.isnan(coordinates), np.inf, coordinates)
+
+
+def _centred(X: NDArray, weights: NDArray) -> tuple[Frame, NDArray]:
+    """Frame with the weighted mean at zero, and the rows in it."""
+    frame = Frame.around(X)
+    if np.ptp(X, axis=0).any():
+        frame = frame.rescaled(X, by_column=False)
+    Z = frame.enter(X)
+    mean = weights @ Z / weights.sum()
+    return frame.moved(mean), Z - mean
+
+
+def _shrunk_spectrum(Z: NDArray, weights: NDArray) -> tuple[Spectrum, float, float]:
+    """Principal axes of centred rows, and the Ledoit-Wolf intensity and target."""
+    total, p = weights.sum(), Z.shape[1]
+    rows = Z * np.sqrt(weights / total)[:, None]
+    lengths = np.einsum("ij,ij->i", Z, Z)
+    few = len(Z) <= p
+    products = rows @ rows.T if few else rows.T @ rows
+    trace = float(weights @ lengths / total)
+    dispersion = squared_deviation(products, 1.0)
+    if few:
+        n = len(Z)
+        dispersion += n * (trace / n - trace / p) ** 2 + (p - n) * (trace / p) ** 2
+    quartic = float(weights @ lengths**2 / total)
+    amount = float(ledoit_wolf(Spread(total, p, trace, dispersion, quartic)))
+    if few:
+        gram = Gram(np.zeros(p), rows, products)
+        return gram_spectrum(gram, floor=amount * trace / p), amount, trace / p
+    spectrum = scatter_spectrum(products)
+    if spectrum.squares[-1] + amount * trace / p < SQUARED_CONDITION * trace:
+        spectrum = row_spectrum(rows)  # the product has squared the condition
+    return spectrum, amount, trace / p
+
+
+def _variances(Z: NDArray, weights: NDArray) -> NDArray:
+    """Eigenvalues of the shrunk covariance of centred rows, one a column."""
+    if not Z.any():
+        return np.zeros(Z.shape[1])
+    spectrum, amount, target = _shrunk_spectrum(Z, weights)
+    squares = np.zeros(Z.shape[1])
+    squares[: len(spectrum.squares)] = spectrum.squares
+    return (1 - amount) * squares + amount * target
+
+
+def plain(X: NDArray, weights: NDArray) -> Rescaling:
+    """Rows as they are."""
+    frame, Z = _centred(X, weights)
+    none = np.zeros((0, X.shape[1]))
+    variances = _variances(Z, weights)
+    return Rescaling(
+        frame.origin,
+        frame.shift,
+        frame.scale,
+        none,
+        none[:, 0],
+        0.0,
+        0.0,
+        variances,
+        True,
+    )
+
+
+def by_column(X: NDArray, weights: NDArray) -> Rescaling:
+    """Every column over its standard deviation; those without one are left out."""
+    frame, Z = _centred(X, weights)
+    roots = np.sqrt(weights @ Z**2 / weights.sum())
+    roots = np.where(np.ptp(X, axis=0) > 0, roots, 0.0)
+    kept = roots > 0
+    variances = _variances(Z[:, kept] / roots[kept], weights)
+    none = np.zeros((0, X.shape[1]))
+    return Rescaling(
+        frame.origin, frame.shift, frame.scale, none, roots, 0.0, 0.0, variances, False
+    )
+
+
+def whitened(X: NDArray, weights: NDArray) -> Rescaling:
+    """By the Ledoit-Wolf covariance: its inverse is the metric."""
+    frame, Z = _centred(X, weights)
+    spectrum, amount, target = _shrunk_spectrum(Z, weights)
+    noise = amount * target
+    dimension = X.shape[1] if amount > 0 else len(spectrum.squares)
+    return Rescaling(
+        frame.origin,
+        frame.shift,
+        frame.scale,
+        spectrum.axes,
+        np.sqrt((1 - amount) * spectrum.squares + noise),
+        noise,
+        amount,
+        np.ones(dimension),
+        False,
+    )
+
+
+RESCALINGS = {"none": plain, "diagonal": by_column, "ledoit_wolf": whitened}
+
+
+def left_out_metrics(
+    rescaling: Rescaling, coordinates: NDArray, removed: NDArray, total: float
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Rows, inverse variances and strengths of `LeftOutMetric` for rows (n, d).
+
+    Without the weight r of row z, the covariance S of the weight W is
+    S W / (W - r) - z z' W r / (W - r)^2; intensity and target of the shrinkage are kept.
+    """
+    grown = (total / (total - removed))[:, None]
+    change = total * removed / (total - removed) ** 2
+    if not len(rescaling.axes):
+        left = grown - change[:, None] * coordinates**2
+        # A column that varies in this row alone has no variance without it.
+        gone = left <= 64 * EPS * (grown + change[:, None] * coordinates**2)
+        inverses = np.where(gone, 0.0, 1.0 / np.where(gone, 1.0, left))
+        return coordinates, inverses, np.zeros(len(coordinates))
+    k, kept = len(rescaling.axes), 1.0 - rescaling.amount
+    along = coordinates[:, :k] * rescaling.roots
+    excess = np.maximum(rescaling.roots**2 - rescaling.noise, 0.0)
+    if np.ptp(removed) == 0.0:
+        grown = grown[:1]
+    return along, 1.0 / (grown * excess + rescaling.noise), kept * change

@@ -401,7 +401,8 @@ class LeftOutCurve:
     def maximiser(self, points=241, rounds=3):
         """The best bandwidth by dense search: a grid, and finer ones around its best."""
         positive = self.r[self.r > 0]
-        low, high = float(positive.min()) / 20, float(positive.max()) * 20
+        low = float(positive.min()) / (20 * self.d)
+        high = float(positive.max()) * 20
         for _ in range(rounds):
             grid = np.geomspace(low, high, points)
             values = [self(h) for h in grid]

@@ -20,8 +20,9 @@ __all__ = [
 #: Rows whose likelihood the first steps of a search look at.
 SEARCH_ROWS = 2000
 
-#: Ratio of neighbouring bandwidths in the first step of a search, and the most of them.
-SEARCH_RATIO, MAX_STEPS = 1.35, 60
+#: Bandwidths in the first step of a search: the fewest, and the greatest ratio between
+#: neighbouring ones while there are not the most.
+MIN_STEPS, SEARCH_RATIO, MAX_STEPS = 12, 1.25, 80
 
 
 def scott(variances: NDArray, count: float) -> float:
@@ -54,7 +55,8 @@ RULES: dict[str, Callable[[NDArray, float], float]] = {
 
 def _entropy(u: NDArray) -> NDArray:
     """g(u) = (ln(1 + u) - u / (1 + u)^2) / 2, by its series where that would cancel."""
-    series = u**2 * (0.75 - u * (4 / 3 - 1.875 * u))
+    small = np.minimum(u, 1e-4)
+    series = small**2 * (0.75 - small * (4 / 3 - 1.875 * small))
     return np.where(u < 1e-4, series, (np.log1p(u) - u / (1 + u) ** 2) / 2)
 
 
@@ -104,13 +106,14 @@ def left_out_likelihood(
     bandwidths: NDArray,
     kernel: str,
     d: int,
-    rest: NDArray,
+    total: float,
     weights: NDArray,
 ) -> NDArray:
     """Weighted mean left-out log-density (h,) in the coordinates.
 
-    logs : (h, m), left-out sums; rest : (m,), the weight that they run over
+    logs : (h, m), sums over all of the weight ``total`` but the row's own
     """
+    rest = np.maximum(total - weights, np.finfo(np.float64).tiny)
     constant = KERNELS[kernel].log_integral(d) + d * np.log(bandwidths)
     return (logs - np.log(rest)) @ weights / weights.sum() - constant
 
@@ -144,14 +147,22 @@ def most_likely_bandwidth(
             make(bandwidths[0]), bandwidths, kernel, rows, own, **options
         )
         return left_out_likelihood(
-            found.logs, bandwidths, kernel, d, total - weights[rows], weights[rows]
+            found.logs, bandwidths, kernel, d, total, weights[rows]
         )
 
     nearest, farthest = extreme_squares(make(0.0), some, places[some], **options)
     low, high = _bounds(kernel, d, nearest, farthest, weights[some])
-    steps = int(np.clip(np.log(high / low) / np.log(SEARCH_RATIO) + 2, 5, MAX_STEPS))
-    for rows, count in ((some, steps), (some, 9), (every, 9)):
-        grid = np.geomspace(low, high, count)
+    if not np.isfinite(high):
+        return float("nan")
+    # A compact kernel's likelihood changes on the scale of what h exceeds its bound by.
+    floor = low * (1 - 1e-6) if KERNELS[kernel].compact else 0.0
+    steps = np.log((high - floor) / (low - floor)) / np.log(SEARCH_RATIO) + 2
+    for rows, count in (
+        (some, int(np.clip(steps, MIN_STEPS, MAX_STEPS))),
+        (some, 9),
+        (every, 9),
+    ):
+        grid = floor + np.geomspace(low - floor, high - floor, count)
         values = likelihood(grid, rows)
         best = int(np.argmax(values))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, count - 1)]

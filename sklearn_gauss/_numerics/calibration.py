@@ -39,13 +39,13 @@ def order_statistic(
 def _weighted_order_statistic(
     scores: NDArray, target_fpr: float, weights: NDArray
 ) -> float:
-    total = float(weights.sum())
-    rank = math.ceil((total + 1) * (1 - target_fpr) - 1e-9)
-    if rank > total * (1 + 1e-12):
+    """Least score with t < (1 + weight at or below it) / (n + 1), its p-value."""
+    allowed = target_fpr * (float(weights.sum()) + 1) - 1
+    if allowed < -1e-9:
         return -math.inf
-    order = np.argsort(scores)[::-1]
-    reached = np.cumsum(weights[order]) >= rank * (1 - 1e-12)
-    return float(scores[order[np.argmax(reached)]])
+    order = np.argsort(scores)
+    above = np.cumsum(weights[order]) > allowed + 1e-9
+    return float(scores[order[np.argmax(above)]])
 
 
 def p_values(

@@ -94,12 +94,11 @@ class KernelDensity:
     @cached_property
     def reference(self) -> kernel_sums.Reference:
         """They, ready for sums."""
-        even = np.ptp(self.weights) == 0.0
         return kernel_sums.reference(
             self.coordinates,
             self.bandwidth,
             self.kernel,
-            weights=None if even else self.weights,
+            weights=None if (self.weights == 1.0).all() else self.weights,
             dtype=self.dtype,
         )
 
@@ -160,17 +159,17 @@ class KernelDensity:
         return self.rows[chosen] + self.rescaling.spread(directions * radii[:, None])
 
     def left_out_scores(
-        self, X: NDArray, own: NDArray, weights: NDArray, total: float
+        self, X: NDArray, own: NDArray, weights: NDArray, *, thinned: bool
     ) -> NDArray:
         """Log-density (n,) at training rows under the fit without one copy of each.
 
-        ``own`` (n,) is a row's place among the reference rows, or -1, ``weights`` (n,)
-        are the rows' own, and ``total`` is the weight that the rescaling was fitted to.
-        Bandwidth and volume are kept.
+        ``own`` (n,) is a row's place among the reference rows, or -1, and ``weights``
+        (n,) are the rows' own. A reference row that stands for others (``thinned``) is
+        left out as a whole. Bandwidth and volume are kept.
         """
         removed = np.minimum(weights, 1.0)
         mine = np.where(own < 0, 0.0, self.weights[own])
-        gone = np.minimum(mine, removed)
+        gone = mine if thinned else np.minimum(mine, removed)
         left = np.where(mine - gone > 1e-12 * mine, mine - gone, 0.0)  # not rounding
         with np.errstate(divide="ignore"):
             kept = own, np.log(left)
@@ -182,7 +181,7 @@ class KernelDensity:
             )
             return self._finished(sums.logs, rest)
         distances = left_out_distances(
-            self.rescaling, X, self.rows, self.weights, removed, total
+            self.rescaling, X, self.rows, self.weights, removed, weights.sum()
         )
         path = left_out_path(
             distances,
@@ -219,7 +218,7 @@ class KernelDensity:
         )
         weights, d = self.weights[rows], self.rescaling.dimension
         likelihood = left_out_likelihood(
-            found.logs, bandwidths, self.kernel, d, total - weights, weights
+            found.logs, bandwidths, self.kernel, d, total, weights
         )
         return likelihood - self.rescaling.log_volume, 1.0 / found.concentrations
 
@@ -261,14 +260,14 @@ def left_out_distances(
     ``unit`` is the smallest bandwidth that they are for; 0 if that is not known yet.
     """
     coordinates, there = rescaling.enter(X), rescaling.enter(others)
-    even = None if np.ptp(weights) == 0.0 else weights
+    counted = None if (weights == 1.0).all() else weights
     if rescaling.plain:
         spread = float(np.sqrt(rescaling.variances.mean())) * rescaling.unit
-        return plain_distances(coordinates, there, even, unit or 1e-2 * spread)
+        return plain_distances(coordinates, there, counted, unit or 1e-2 * spread)
     rows, inverses, strengths = left_out_metrics(rescaling, coordinates, removed, total)
     if len(rescaling.axes):
         there = there[:, : len(rescaling.axes)] * rescaling.roots
-    logs = None if even is None else np.log(even)
+    logs = None if counted is None else np.log(counted)
     return LeftOutMetric(rows, there, inverses, strengths, logs)
 
 

@@ -118,8 +118,7 @@ class KDEDetector(BaseDetector):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the density and set the threshold.
-        """
+        """Fit the density and set the threshold."""
         X, weights = self._checked(X, sample_weight, reset=True)
         self._forget()
         self._estimate(X, weights)
@@ -127,8 +126,7 @@ class KDEDetector(BaseDetector):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Add normal rows; the result is that of one fit to all rows.
-        """
+        """Add normal rows; the result is that of one fit to all rows."""
         first = not ("_seen" in vars(self) or hasattr(self, "reference_"))
         X, weights = self._checked(X, sample_weight, reset=first)
         if not first:
@@ -292,7 +290,10 @@ class KDEDetector(BaseDetector):
         neighbors = 1.0
         if len(density.rows) > 1:
             neighbors = float(np.median(density.path([self.bandwidth_], rows)[1]))
-        smallest = np.inf if count <= 1 else critical(density.rescaling, self.kernel, count)
+        varied = density.rescaling.variances.max() > 0
+        smallest = 0.0  # a single row, whatever its weight, condenses at no bandwidth
+        if count > 1 and varied:
+            smallest = critical(density.rescaling, self.kernel, count)
         self.bandwidth_regimes_ = {
             "alpha": float(np.log(count) / d),
             "h_g": smallest,
@@ -314,17 +315,15 @@ class KDEDetector(BaseDetector):
     def _calibrate(self, X, weights, own):
         if self.calibration == "loo":
             self.calibration_scores_ = self._clipped(
-                self._ready.left_out_scores(X, own, weights, weights.sum())
+                self._ready.left_out_scores(
+                    X, own, weights, thinned=self.sample_indices_ is not None
+                )
             )
             if not (weights == 1.0).all():
                 self.calibration_weights_ = weights.copy()
             self._set_threshold(self.target_fpr)
         elif self.calibration == "quantile":
-            self.offset_ = float(
-                np.quantile(
-                    self._scores(X), self.target_fpr, method="inverted_cdf", weights=weights
-                )
-            )
+            self.offset_ = _quantile(self._scores(X), self.target_fpr, weights)
         else:
             self.offset_ = float(self.calibration)
 
@@ -442,6 +441,12 @@ def _regime(bandwidth, smallest):
     if bandwidth < smallest:
         return "condensed"
     return "heavy-tailed" if bandwidth < np.sqrt(2.0) * smallest else "gaussian"
+
+
+def _quantile(scores, share, weights):
+    if (weights == np.round(weights)).all():
+        return float(np.quantile(np.repeat(scores, weights.astype(int)), share))
+    return float(np.quantile(scores, share, weights=weights, method="inverted_cdf"))
 
 
 def _some(n_rows, count):

@@ -179,11 +179,12 @@ def left_out_float64(X, h, rows):
     return out
 
 
-def test_left_out_scores_are_there_whatever_the_threshold():
-    want = kde(0.5).fit(TALL).calibration_scores_
-    for calibration in ("quantile", -12.0):
-        detector = kde(0.5, calibration=calibration).fit(TALL)
-        np.testing.assert_array_equal(detector.calibration_scores_, want)
+@pytest.mark.parametrize("calibration", ["quantile", -12.0])
+def test_left_out_scores_are_not_paid_for_where_nobody_asked(calibration):
+    detector = kde(0.5, calibration=calibration).fit(TALL)
+    with pytest.raises(AttributeError, match="recalibrate"):
+        detector.p_values(TALL)
+    assert len(detector.recalibrate(TALL).p_values(TALL)) == 60
 
 
 # ------------------------------------------------------------------- offset, verbs
@@ -565,14 +566,11 @@ def test_scott_and_silverman_are_scipys_factors(n, d):
 @by_whitening
 @by_shape
 def test_plug_in_bandwidths_of_whitened_rows(X, whiten):
-    """In the whitened units, where a diagonal whitening leaves a variance of one."""
+    """In the whitened units, where the model has a variance of one along every axis."""
     n, d = X.shape
-    covariance = np.eye(d)
-    if whiten != "none":
-        covariance = whitened_covariance(X, whiten).astype(float)
-    spread = math.sqrt(np.trace(np.linalg.solve(covariance, np.cov(X.T, bias=True))) / d)
+    spread = math.sqrt(np.trace(np.cov(X.T, bias=True)) / d) if whiten == "none" else 1.0
     ratio = quietly(X, "scott", whiten=whiten).bandwidth_ / (n ** (-1 / (d + 4)) * spread)
-    assert np.abs(ratio - np.array([1, math.sqrt(n / (n - 1))])).min() < 1e-9
+    assert ratio == pytest.approx(1.0, abs=1e-9)
 
 
 @by_kernel
@@ -619,10 +617,16 @@ def test_regimes_name_three_places():
     assert names[0] == names[1] != names[2] != names[3] == names[4]
 
 
-def test_condensation_is_a_bandwidth():
-    X = drawn(50, 20)
-    detector = quietly(X, "condensation")
-    assert detector.bandwidth_ == pytest.approx(detector.bandwidth_regimes_["h_g"])
+@pytest.mark.parametrize("d", [20, 300])
+def test_condensation_is_the_best_below_its_threshold(d):
+    """White rows: h / h_G = sqrt(1 - 1 / (1 + u)^2) with u = 1 / h_G^2."""
+    detector = quietly(drawn(50, d), "condensation", whiten="diagonal")
+    variances = detector._rescaling["variances"]
+    h_g = condensation_threshold(variances, 50)
+    u = variances / float(h_g) ** 2
+    want = math.sqrt(np.mean(variances * (1 / (1 + u) + 1 / (1 + u) ** 2)))
+    assert detector.bandwidth_ == pytest.approx(want, rel=1e-9)
+    assert detector.bandwidth_ < detector.bandwidth_regimes_["h_g"]
 
 
 def test_thresholds_of_white_data_are_the_published_ones():
@@ -864,6 +868,7 @@ def test_loo_keeps_the_target_on_unseen_rows(n, p, bandwidth, whiten):
     assert (np.abs(rates - TARGETS) < fpr_error(n, TARGETS, draws, 400)).all(), rates
 
 
+@pytest.mark.filterwarnings("ignore:Left-out scores are infinite")
 @by_kernel
 def test_loo_keeps_the_target_with_every_kernel(kernel):
     draws = 30
@@ -992,7 +997,7 @@ def test_constant_columns_give_numbers(rule, whiten):
 
 @pytest.mark.parametrize(
     "bandwidth",
-    [0.0, -1.0, np.nan, np.inf, -np.inf, "gauss", "", None, [1.0], 0, True, 1j],
+    [0.0, -1.0, np.nan, np.inf, -np.inf, "gauss", "", None, [1.0], 0, 1j],
     ids=str,
 )
 def test_bad_bandwidths_are_refused(bandwidth):
@@ -1084,6 +1089,8 @@ def test_methods_without_rows_need_a_fit(method):
 )
 @pytest.mark.parametrize("verb", ["fit", "partial_fit"])
 def test_bad_weights_are_refused(weights, verb):
+    if verb == "partial_fit" and (weights == 1.0).sum() == 1:
+        pytest.skip("one row is a legitimate beginning")
     with pytest.raises(ValueError):
         getattr(kde(), verb)(TALL, sample_weight=weights)
 

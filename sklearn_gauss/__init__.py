@@ -2,13 +2,15 @@
 
 ===========================  ============================================================
 ``covariance``               `ShrinkageCovariance`
-``detection``                `MahalanobisDetector`, `LevelEnsemble`, `CalibratedDetector`
+``detection``                `MahalanobisDetector`, `KDEDetector`, `LevelEnsemble`,
+                             `CalibratedDetector`
 ``decomposition``            `LowVariancePCA`
+``selection``                `KernelThinning`, few rows that stand for all
 ``feature_extraction``       `CNNFeatureExtractor`, images to features
 ``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`
 ``datasets``                 `list_images`, `load_inspection_folder`,
                              `make_inspection_images`, `save_inspection_folder`
-``plotting``                 `ScoreDisplay`, `WorkingPointDisplay`
+``plotting``                 `BandwidthDisplay`, `ScoreDisplay`, `WorkingPointDisplay`
 ``exceptions``               warnings and errors
 ===========================  ============================================================
 
@@ -24,6 +26,7 @@ from sklearn_gauss import (
     exceptions,
     feature_extraction,
     model_selection,
+    selection,
 )
 from sklearn_gauss._version import __version__
 
@@ -36,4 +39,5 @@ __all__ = [
     "exceptions",
     "feature_extraction",
     "model_selection",
+    "selection",
 ]

@@ -21,6 +21,7 @@ LIGHT_ROOMS = (
     "exceptions",
     "feature_extraction",
     "model_selection",
+    "selection",
 )
 
 by_file = pytest.mark.parametrize(

@@ -19,10 +19,12 @@ from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
+    KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
 )
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
+from sklearn_gauss.selection import KernelThinning
 
 ROOMS = [
     "covariance",
@@ -30,6 +32,7 @@ ROOMS = [
     "detection",
     "feature_extraction",
     "model_selection",
+    "selection",
 ]
 
 INSTANCES = [
@@ -46,7 +49,21 @@ INSTANCES = [
     MahalanobisDetector(calibration=-6.0),
     MahalanobisDetector(ShrinkageCovariance(assume_centered=True)),
     MahalanobisDetector(LedoitWolf(), calibration="chi2"),
+    KDEDetector(),
+    KDEDetector(1.0, whiten="none", calibration=-4.0),
+    KDEDetector("scott", kernel="exponential", whiten="diagonal"),
+    KDEDetector("silverman", kernel="epanechnikov", calibration="quantile"),
+    KDEDetector(kernel="cosine", whiten="none"),
+    KDEDetector(kernel="linear", precision="float32"),
+    KDEDetector(kernel="tophat", whiten="none"),
+    KDEDetector(max_reference=10, random_state=0),
+    KDEDetector(max_reference=5, thinning="random", random_state=0),
+    KernelThinning(engine="own"),
+    KernelThinning(1, engine="own", bandwidth=1.0, split_kernel="target"),
+    KernelThinning(engine="own", kernel="exponential", split_kernel="power"),
+    KernelThinning(engine="own", method="compress", oversampling=1),
     CalibratedDetector(MahalanobisDetector(), cv=3),
+    CalibratedDetector(KDEDetector("scott"), cv=3),
     CalibratedDetector(make_pipeline(LowVariancePCA(0.5), MahalanobisDetector()), cv=3),
     LevelEnsemble(),
     LevelEnsemble(levels=None, aggregate="max"),
@@ -101,6 +118,7 @@ def _one_thread():
 @pytest.mark.filterwarnings(
     "ignore::sklearn_gauss.exceptions.CalibrationWarning",
     "ignore::sklearn_gauss.exceptions.RankDeficientWarning",
+    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
     "ignore:X has no feature names of the form level__channel:UserWarning",
 )
 @pytest.mark.usefixtures("_one_thread")

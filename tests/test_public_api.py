@@ -25,10 +25,12 @@ from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
+    KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
 )
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
+from sklearn_gauss.selection import KernelThinning
 
 ROOMS = [
     "covariance",
@@ -39,6 +41,7 @@ ROOMS = [
     "feature_extraction",
     "model_selection",
     "plotting",
+    "selection",
 ]
 
 
@@ -61,6 +64,9 @@ by_name = pytest.mark.parametrize("name", PUBLIC)
 by_class = pytest.mark.parametrize("name", ESTIMATORS)
 
 # ------------------------------------------------------------- fitted estimators
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning"
+)
 draw = np.random.default_rng(3)
 TALL = draw.normal(size=(60, 6)) @ draw.normal(size=(6, 6))
 WIDE = draw.normal(size=(30, 40))
@@ -70,6 +76,10 @@ HUGE = TALL * 2.0**300
 
 def fitted(estimator, X):
     return estimator.fit(X)
+
+
+def weighted(estimator, X):
+    return estimator.fit(X, sample_weight=1.0 + np.arange(len(X)) % 3)
 
 
 def streamed(estimator, X):
@@ -96,6 +106,35 @@ CASES = {
     "MahalanobisDetector, number": (fitted, MahalanobisDetector(calibration=-9.0), TALL),
     "MahalanobisDetector, stream": (streamed, MahalanobisDetector(), TALL),
     "MahalanobisDetector, foreign": (fitted, MahalanobisDetector(LedoitWolf()), TALL),
+    "KDEDetector": (fitted, KDEDetector(), TALL),
+    "KDEDetector, named columns": (fitted, KDEDetector("scott"), NAMED),
+    "KDEDetector, few rows": (fitted, KDEDetector(), WIDE),
+    "KDEDetector, plain": (fitted, KDEDetector(0.7, whiten="none"), TALL),
+    "KDEDetector, by column": (
+        fitted,
+        KDEDetector(kernel="linear", whiten="diagonal"),
+        TALL,
+    ),
+    "KDEDetector, huge": (fitted, KDEDetector(), HUGE),
+    "KDEDetector, single precision": (fitted, KDEDetector(precision="float32"), TALL),
+    "KDEDetector, weighted": (weighted, KDEDetector(), TALL),
+    "KDEDetector, stream": (streamed, KDEDetector(), TALL),
+    "KDEDetector, thinned": (
+        fitted,
+        KDEDetector(max_reference=20, random_state=0),
+        TALL,
+    ),
+    "KDEDetector, thinned stream": (
+        streamed,
+        KDEDetector(max_reference=20, thinning="random", random_state=0),
+        TALL,
+    ),
+    "KernelThinning": (fitted, KernelThinning(engine="own", random_state=0), TALL),
+    "KernelThinning, named columns": (
+        fitted,
+        KernelThinning(engine="own", random_state=0),
+        NAMED,
+    ),
     "LevelEnsemble": (fitted, LevelEnsemble(), NAMED),
     "LevelEnsemble, slices": (
         fitted,
@@ -150,6 +189,9 @@ def answers(estimator, X):
         "predict",
         "p_values",
         "mahalanobis",
+        "effective_neighbors",
+        "condensation",
+        "gradient",
         "level_scores",
         "transform",
     )
@@ -159,6 +201,8 @@ def answers(estimator, X):
             verb == "p_values" and not hasattr(estimator, "calibration_scores_")
         ):
             found[verb] = np.asarray(getattr(estimator, verb)(X))
+    if getattr(estimator, "sample_indices_", None) is not None:
+        found["sample_indices_"] = estimator.sample_indices_
     return found
 
 
@@ -324,6 +368,8 @@ def test_repr_shows_what_differs_from_the_default(name):
     shown = {
         "ShrinkageCovariance": ("solver", "dense"),
         "MahalanobisDetector": ("target_fpr", 0.1),
+        "KDEDetector": ("whiten", "none"),
+        "KernelThinning": ("n_select", 7),
         "LevelEnsemble": ("aggregate", "max"),
         "LowVariancePCA": ("keep", "high"),
         "CNNFeatureExtractor": ("pooling", "max"),

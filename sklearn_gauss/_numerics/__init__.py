@@ -1,4 +1,4 @@
-"""Pure functions and small records on arrays; NumPy and SciPy only.
+"""Pure functions and small records on arrays; NumPy, SciPy and threadpoolctl only.
 
 Nothing here validates user input, warns or keeps state: that is the estimators' part.
 
@@ -14,5 +14,8 @@ Nothing here validates user input, warns or keeps state: that is the estimators'
 ``whitening``           training rows in the coordinates that leaving out needs
 ``gaussian``            the whole fit, from sums to an operator, and leaving rows out
 ``calibration``         thresholds and p-values from scores
+``kernel``              a room of its own: kernel densities
+``thinning``            few rows whose kernel mean is close to that of all
+``threads``             blocks of work, one a thread
 ======================  =================================================================
 """

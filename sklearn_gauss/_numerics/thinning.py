@@ -6,15 +6,14 @@ of the squared distance that may overwrite its argument. Sets of rows are index 
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
-from scipy.special import gamma, kv
 
 from sklearn_gauss._numerics.arrays import EPS
+from sklearn_gauss._numerics.thinning_profiles import PROFILES, Profile
 
 __all__ = [
     "PROFILES",
@@ -31,8 +30,6 @@ __all__ = [
     "standardise",
     "thin",
 ]
-
-Profile = Callable[[NDArray], NDArray]
 
 #: Entries of a tile of a kernel matrix, 4 MiB, of which the cache holds a few.
 TILE = 2**19
@@ -110,68 +107,6 @@ class Points:
         """Squared distances (..., a, b) of rows at indices (..., a) and (..., b)."""
         products = self.left[at] @ np.swapaxes(self.right[other], -1, -2)
         return np.maximum(products, 0.0, out=products)
-
-
-# ------------------------------------------------------------------------- kernels
-def _gaussian(squares: NDArray) -> NDArray:
-    squares *= -0.5
-    return np.exp(squares, out=squares)
-
-
-def _gaussian_root(squares: NDArray) -> NDArray:
-    """k^(1/2): the Gaussian of bandwidth 1/sqrt(2)."""
-    return np.exp(np.negative(squares, out=squares), out=squares)
-
-
-def _gaussian_sum(squares: NDArray) -> NDArray:
-    target = _gaussian(squares)
-    return target + target**2  # the root kernel is the square of the target
-
-
-def _exponential(squares: NDArray) -> NDArray:
-    distances = np.sqrt(squares, out=squares)
-    return np.exp(np.negative(distances, out=distances), out=distances)
-
-
-def _matern(squares: NDArray) -> NDArray:
-    """k^(alpha), alpha = (d + 1/2) / (d + 1): 2^(3/4) / Gamma(1/4) r^(1/4) K_1/4(r).
-
-    Interpolated in sqrt(r), of which it is a smooth function: K is slow to compute.
-    """
-    places = np.sqrt(np.sqrt(squares, out=squares), out=squares)
-    places *= (len(_MATERN) - 2) / _MATERN_END
-    np.minimum(places, len(_MATERN) - 2, out=places)
-    lower = places.astype(np.intp)
-    places -= lower
-    return _MATERN[lower] + places * (_MATERN[lower + 1] - _MATERN[lower])
-
-
-def _matern_table(end: float, size: int) -> NDArray:
-    r = np.linspace(0, end, size)[1:] ** 2
-    return np.r_[1.0, 2**0.75 / gamma(0.25) * r**0.25 * kv(0.25, r), 0.0]
-
-
-_MATERN_END = 6.0  # r = 36, where 1e-16 is left
-_MATERN = _matern_table(_MATERN_END, 4096)
-
-
-def _exponential_sum(squares: NDArray) -> NDArray:
-    return _matern(squares.copy()) + _exponential(squares)
-
-
-#: By kernel and split kernel. Each is 1 at zero, and their sum 2.
-PROFILES: dict[str, dict[str, Profile]] = {
-    "gaussian": {
-        "target": _gaussian,
-        "power": _gaussian_root,
-        "sum": _gaussian_sum,
-    },
-    "exponential": {
-        "target": _exponential,
-        "power": _matern,
-        "sum": _exponential_sum,
-    },
-}
 
 
 # ------------------------------------------------------------------------- halving

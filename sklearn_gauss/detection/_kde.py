@@ -19,18 +19,19 @@ from sklearn_gauss._base import (
     fit_context,
     validate_parameter_constraints,
 )
-from sklearn_gauss._numerics import thinning
-from sklearn_gauss._numerics.bandwidth import RULES
-from sklearn_gauss._numerics.kernel_density import (
+from sklearn_gauss._numerics.kernel.bandwidth import RULES
+from sklearn_gauss._numerics.kernel.density import (
     Effort,
     KernelDensity,
     choose_bandwidth,
     critical,
     merge_copies,
+    row_order,
 )
-from sklearn_gauss._numerics.kernels import KERNELS
-from sklearn_gauss._numerics.modes import find_mode, projected_dimension
-from sklearn_gauss._numerics.rescaling import RESCALINGS, Rescaling
+from sklearn_gauss._numerics.kernel.modes import find_mode, projected_dimension
+from sklearn_gauss._numerics.kernel.profiles import KERNELS
+from sklearn_gauss._numerics.kernel.representatives import representatives
+from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS, Rescaling
 from sklearn_gauss.exceptions import (
     DistanceOverflowWarning,
     NearestNeighborWarning,
@@ -44,14 +45,138 @@ FEW_NEIGHBORS = 2.0
 #: Rows whose effective neighbours are counted at a fit.
 COUNTED_ROWS = 500
 
-#: Rows up to which kernel thinning looks at all pairs, and how many it keeps beyond.
-SPLIT_ROWS, OVERSAMPLING = 10_000, 4
-
 DTYPES = {"float64": np.float64, "float32": np.float32}
 
 
 class KDEDetector(BaseDetector):
-    """TODO."""
+    r"""Anomalies by a kernel density of normal rows, exact in any dimension.
+
+    A row's score is its log-density in nats,
+
+    .. math::
+
+        \log f(x) = \log \sum_j w_j \, K(\lVert A (x - y_j) \rVert / h)
+            - \log \sum_j w_j + \log (|A| \, c_d h^{-d}),
+
+    over reference rows y, which are the training rows or some of them, with a bandwidth
+    h, a metric A, and the constant c that makes the integral of the kernel K over d
+    dimensions 1. The threshold keeps the false-positive rate ``target_fpr`` on unseen
+    normal rows: it comes from scores of the training rows, each left out of the sum and
+    of the metric. Read more in the :ref:`User Guide <kernel_density>`.
+
+    Parameters
+    ----------
+    bandwidth : {"loo", "scott", "silverman", "condensation"} or float, default="loo"
+        The h, a length in units of the data, or of the metric where ``whiten`` is not
+        "none".
+
+        - "loo": the maximum of the left-out log-likelihood, where a row leaves with all
+          its exact copies.
+        - "scott": n^(-1 / (d + 4)) s, with s^2 the mean variance of a column [1]_.
+        - "silverman": (n (d + 2) / 4)^(-1 / (d + 4)) s [2]_.
+        - "condensation": what is best, by the Kullback-Leibler divergence, for Gaussian
+          rows in many dimensions, from the eigenvalues of their shrunk covariance [3]_.
+
+        The last three are for the Gaussian kernel; another gets the bandwidth at which
+        its variance along an axis is the same.
+    kernel : str, default="gaussian"
+        K(u): "gaussian" exp(-u^2 / 2), "exponential" exp(-u), "epanechnikov" 1 - u^2,
+        "tophat" 1, "linear" 1 - u or "cosine" cos(pi u / 2). The last four are 0 from
+        u = 1 on: where no row is near, the log-density is minus infinity.
+    whiten : {"none", "diagonal", "ledoit_wolf"}, default="ledoit_wolf"
+        The metric A: the data's own; every column over its standard deviation; or A'A
+        the inverse of the Ledoit-Wolf covariance.
+    max_reference : int, default=None
+        Most reference rows to keep. None keeps all.
+    thinning : {"kernel", "random"}, default="kernel"
+        How they are chosen, where ``max_reference`` is less than the distinct rows: by
+        kernel thinning [4]_, or at random. Each stands for as many rows as any other.
+    target_fpr : float in (0, 1), default=0.05
+        Share of unseen normal rows that may be flagged.
+    calibration : {"loo", "quantile"} or float, default="loo"
+        Where the threshold comes from: an order statistic of the left-out scores, split-
+        conformal in form; the quantile of the training rows' own scores, as
+        ``contamination`` elsewhere, far too optimistic; or ``offset_`` itself, in nats.
+    precision : {"float64", "float32"}, default="float64"
+        Of products and exponentials in scoring. In "float64" log-densities are within
+        1e-9 nats or a few units in the last place; in "float32" within 1e-3, with blocks
+        in "float64" where rounding would cost more.
+    working_memory : float, default=64
+        Mebibytes for blocks of distances, in all threads together.
+    n_jobs : int, default=None
+        Number of threads; None takes as many as BLAS would.
+    random_state : int, RandomState instance or None, default=None
+        Seed of thinning, `sample` and `mode`.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold on the score, in nats; minus infinity if nothing can be flagged.
+    calibration_scores_ : ndarray of shape (n_samples,)
+        Score of every training row of positive weight under the fit without it, with
+        bandwidth and |A| kept. After `recalibrate`, the scores of its rows. Absent unless
+        ``calibration="loo"``.
+    calibration_weights_ : ndarray of shape (n_samples,)
+        Their sample weights. Absent where every row counts once.
+    bandwidth_ : float
+        The h.
+    bandwidth_regimes_ : dict
+        "alpha", log n / d; "h_g" and "h_clt", the critical bandwidths of Gaussian rows;
+        "effective_neighbors", the median over left-out reference rows (up to 500), see
+        `effective_neighbors`; "regime", one of "condensed" below h_g, "heavy-tailed"
+        between, and "gaussian" above h_clt.
+    reference_ : ndarray of shape (n_reference, n_features)
+        Reference rows, in the data's units.
+    reference_weights_ : ndarray of shape (n_reference,)
+        Their weights.
+    sample_indices_ : ndarray of int of shape (n_reference,) or None
+        Which training rows of positive weight they are; None if all are. Behind a
+        `partial_fit` to a thinned fit, its reference rows come first.
+    location_ : ndarray of shape (n_features,)
+        Mean of the training rows.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of features, where X has some that are all strings.
+
+    See Also
+    --------
+    MahalanobisDetector : A single Gaussian.
+    sklearn_gauss.selection.KernelThinning : The thinning on its own.
+    sklearn_gauss.plotting.BandwidthDisplay : Likelihood and neighbours against h.
+
+    Notes
+    -----
+    A fit with ``bandwidth="loo"`` costs O(n^2 d) a few times over, a score O(n d).
+
+    Sample weights count as repeats: a row of weight 2 is that row twice, also for the
+    threshold, and the sum of the weights is the number of rows. Left out is one copy.
+    The bandwidth "loo" and `bandwidth_curve` leave all copies out.
+
+    Left-out scores equal those of n refits at the same bandwidth, for "ledoit_wolf" with
+    the intensity and the target of the shrinkage kept.
+
+    References
+    ----------
+    .. [1] D. W. Scott, "Multivariate Density Estimation", Wiley, 1992.
+    .. [2] B. W. Silverman, "Density Estimation for Statistics and Data Analysis", 1986.
+    .. [3] G. Biroli and M. Mezard, "Kernel Density Estimators in Large Dimensions",
+       arXiv:2408.05807, 2024.
+    .. [4] R. Dwivedi and L. Mackey, "Kernel Thinning", COLT 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_gauss.detection import KDEDetector
+    >>> rng = np.random.default_rng(0)
+    >>> angle = rng.uniform(0, 2 * np.pi, size=(1400, 1))
+    >>> ring = np.hstack([np.cos(angle), np.sin(angle)]) + rng.normal(0, 0.1, (1400, 2))
+    >>> detector = KDEDetector(target_fpr=0.05).fit(ring[:400])
+    >>> float((detector.predict(ring[400:]) == -1).mean())
+    0.038
+    >>> detector.predict([[0.0, 0.0], [1.0, 0.0]])  # a Gaussian is densest in the centre
+    array([-1,  1])
+    """
 
     _parameter_constraints: ClassVar[dict] = {
         "bandwidth": [
@@ -118,17 +243,66 @@ class KDEDetector(BaseDetector):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the density and set the threshold."""
-        X, weights = self._checked(X, sample_weight, reset=True)
+        """Fit the density and set the threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Normal rows.
+        y : Ignored
+            Present for the conventions of scikit-learn.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts; it need not be whole. A row of weight 0 is not
+            there.
+
+        Returns
+        -------
+        self : object
+            Fitted detector.
+
+        Raises
+        ------
+        ValueError
+            If X has NaN, infinities, text or too few rows, all rows are equal and a
+            bandwidth or metric is to be estimated, or weights are negative or all zero.
+
+        Warns
+        -----
+        CalibrationWarning
+            Where the rows are too few for ``target_fpr``; nothing is flagged then.
+        NearestNeighborWarning
+            Where the density at most rows is made up of the nearest row alone.
+        RankDeficientWarning
+            Where columns, or directions, without variance are ignored.
+        """
+        X, weights = self._checked(X, sample_weight, reset=True, whole=True)
         self._forget()
         self._estimate(X, weights)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Add normal rows; the result is that of one fit to all rows."""
+        """Add normal rows; the result is that of one fit to all rows.
+
+        All rows are kept, and the density is estimated when the detector is next used.
+        After a ``fit`` that kept ``max_reference`` rows only, these stand for the others.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            One normal row or more.
+        y : Ignored
+            Present for the conventions of scikit-learn.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : object
+            Detector with the rows added.
+        """
         first = not ("_seen" in vars(self) or hasattr(self, "reference_"))
-        X, weights = self._checked(X, sample_weight, reset=first)
+        X, weights = self._checked(X, sample_weight, reset=first, whole=False)
         if not first:
             rows, before = self._rows_so_far()
             X, weights = np.concatenate([rows, X]), np.append(before, weights)
@@ -140,16 +314,11 @@ class KDEDetector(BaseDetector):
     def _rows_so_far(self):
         if "_seen" in vars(self):
             return self._seen["rows"], self._seen["weights"]
-        if self.sample_indices_ is not None:
-            raise ValueError(
-                f"fit kept {len(self.reference_)} rows only (max_reference="
-                f"{self.max_reference}), and partial_fit needs all of them. Call "
-                "partial_fit instead of fit from the start: it keeps the rows it has seen."
-            )
         return self.reference_, self.reference_weights_
 
-    def _checked(self, X, sample_weight, *, reset):
-        X = check_rows(self, X, reset=reset)
+    def _checked(self, X, sample_weight, *, reset, whole):
+        estimated = isinstance(self.bandwidth, str) or self.whiten != "none"
+        X = check_rows(self, X, reset=reset, min_rows=2 if whole and estimated else 1)
         weights = check_sample_weight(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
@@ -192,16 +361,16 @@ class KDEDetector(BaseDetector):
             isinstance(self.bandwidth, str) or self.whiten != "none"
         ):
             raise ValueError(
-                "All rows of X are equal: neither a bandwidth nor a scale can be estimated "
-                "from them. Give bandwidth as a number, with whiten='none'."
+                "All rows of X are equal: neither a bandwidth nor a scale can be "
+                "estimated from them. Give bandwidth as a number, with whiten='none'."
             )
 
     def _warn_of_rank(self, rescaling):
         if rescaling.dimension < self.n_features_in_:
             warnings.warn(
-                f"The rows span {rescaling.dimension} of {self.n_features_in_} dimensions "
-                f"under whiten={self.whiten!r}; the density is about these, and deviations "
-                "along the others are not seen.",
+                f"The rows span {rescaling.dimension} of {self.n_features_in_} "
+                f"dimensions under whiten={self.whiten!r}; the density is about these, "
+                "and deviations along the others are not seen.",
                 RankDeficientWarning,
                 stacklevel=4,
             )
@@ -222,35 +391,16 @@ class KDEDetector(BaseDetector):
 
     def _thin(self, rescaling, rows, weights):
         """Places of at most ``max_reference`` distinct rows, and their new weights."""
-        rng = check_random_state(self.random_state)
-        copies = _as_repeats(weights, rng)
-        if self.thinning == "random":
-            drawn = rng.permutation(copies)[: self.max_reference]
-        else:
-            points = self._points(rescaling, rows, copies, rng)
-            kept, _ = thinning.thin(
-                points,
-                self.max_reference,
-                kernel=self.kernel if self.kernel in thinning.PROFILES else "gaussian",
-                oversampling=None if len(copies) <= SPLIT_ROWS else OVERSAMPLING,
-                rng=rng,
-            )
-            drawn = copies[kept]
-        chosen, counts = np.unique(drawn, return_counts=True)
-        return chosen, counts * (weights.sum() / len(drawn))
-
-    def _points(self, rescaling, rows, copies, rng):
-        """Coordinates in units of the bandwidth of the thinning kernel.
-
-        At least the median distance: a kernel that reaches no other row thins at random.
-        """
-        coordinates, exponent = thinning.standardise(rescaling.enter(rows)[copies])
-        some = rng.permutation(len(coordinates))[:1000]
-        unit = max(
-            thinning.median_distance(coordinates[some]),
-            thinning.in_units(self.bandwidth_, exponent),
+        return representatives(
+            rescaling.enter(rows),
+            weights,
+            row_order(rows),  # the choice is that of the rows, whatever their order
+            self.max_reference,
+            how=self.thinning,
+            kernel=self.kernel,
+            bandwidth=self.bandwidth_,
+            rng=check_random_state(self.random_state),
         )
-        return thinning.Points.of(coordinates, 1 / unit)
 
     def _effort(self):
         n_threads = None if self.n_jobs is None else effective_n_jobs(self.n_jobs)
@@ -296,18 +446,18 @@ class KDEDetector(BaseDetector):
             smallest = critical(density.rescaling, self.kernel, count)
         self.bandwidth_regimes_ = {
             "alpha": float(np.log(count) / d),
-            "h_g": smallest,
-            "h_clt": float(np.sqrt(2.0)) * smallest,
+            "h_g": float(smallest),
+            "h_clt": float(np.sqrt(2.0) * smallest),
             "effective_neighbors": neighbors,
             "regime": _regime(self.bandwidth_, smallest),
         }
         if neighbors < FEW_NEIGHBORS and len(density.rows) > 2:
             warnings.warn(
-                f"At a bandwidth of {self.bandwidth_:.3g} the density at a left-out row is "
-                f"made up of {neighbors:.1f} rows in the median: scores rank rows by their "
-                "distance to the nearest one. That can detect well, but log-densities are "
-                f"not to be trusted as such; they are averages of many rows above h_G = "
-                f"{smallest:.3g} (see bandwidth_regimes_ and BandwidthDisplay).",
+                f"At a bandwidth of {self.bandwidth_:.3g} the density is that of the "
+                f"nearest row: {neighbors:.1f} effective neighbours in the median, so "
+                "that scores rank rows by their distance to the nearest one. They may "
+                "detect well, but as log-densities they say little. Many rows make up a "
+                f"density above h_g = {smallest:.3g}; see bandwidth_regimes_.",
                 NearestNeighborWarning,
                 stacklevel=4,
             )
@@ -345,12 +495,44 @@ class KDEDetector(BaseDetector):
         return np.where(far, np.finfo(np.float64).min, scores)
 
     def effective_neighbors(self, X):
-        """TODO."""
+        """How many reference rows make up the density at each row.
+
+        1 / sum_j p_j^2 with p_j the share of reference row j in the sum of kernels; rows
+        of the reference find themselves too. A row of weight 2 counts as two.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to look at.
+
+        Returns
+        -------
+        neighbors : ndarray of shape (n_samples,)
+            Between 1, the nearest row alone, and the number of reference rows; 1 where no
+            kernel reaches.
+        """
         self._check_is_fitted()
         return self._density().effective_neighbors(self._check(X))
 
     def condensation(self, X):
-        """TODO."""
+        """How condensed the density is at each row: above 1, on few reference rows.
+
+        (1 / ln n) sum_j [ln(1 + u_j) - u_j / (1 + u_j) + z_j^2 u_j^2 / (1 + u_j)^2] / 2
+        with u_j = lambda_j / h^2, the eigenvalues lambda_j of the reference rows' shrunk
+        covariance in the metric, and the row's coordinates z_j along its axes over their
+        standard deviations: theory for Gaussian rows in many dimensions. Outlying rows
+        condense first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to look at.
+
+        Returns
+        -------
+        ratios : ndarray of shape (n_samples,)
+            Positive, no unit.
+        """
         self._check_is_fitted()
         density = self._density()
         factor = np.sqrt(KERNELS[self.kernel].variance(density.rescaling.dimension))
@@ -359,7 +541,27 @@ class KDEDetector(BaseDetector):
         )
 
     def bandwidth_curve(self, bandwidths=None):
-        """TODO."""
+        """Left-out log-likelihood and effective neighbours at many bandwidths.
+
+        From one pass over the distances between reference rows, each left out with all
+        its copies.
+
+        Parameters
+        ----------
+        bandwidths : array-like of shape (n_bandwidths,), default=None
+            Positive, in any order. None takes 49 around the one in use and the critical
+            ones.
+
+        Returns
+        -------
+        curve : :class:`~sklearn.utils.Bunch`
+            bandwidths : ndarray of shape (n_bandwidths,)
+                As given.
+            log_likelihood : ndarray of shape (n_bandwidths,)
+                Mean left-out log-density, in nats.
+            effective_neighbors : ndarray of shape (n_bandwidths,)
+                Median over the rows.
+        """
         self._check_is_fitted()
         density = self._density()
         if bandwidths is None:
@@ -379,12 +581,54 @@ class KDEDetector(BaseDetector):
         )
 
     def gradient(self, X):
-        """TODO."""
+        """Gradient of the log-density at each row.
+
+        A'A sum_j v_j (y_j - x) / h^2, where v_j is the share of reference row j in the
+        sum of kernels times -d log K / d(u^2 / 2). 0 where no kernel reaches, and
+        everywhere for "tophat".
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to look at.
+
+        Returns
+        -------
+        gradient : ndarray of shape (n_samples, n_features)
+            In nats over the data's units.
+        """
         self._check_is_fitted()
         return self._density().gradient(self._check(X))
 
     def mode(self, *, n_starts=10, project="auto", max_iter=500, tol=1e-10):
-        """TODO."""
+        """Point of the greatest density that mean shift finds.
+
+        It starts from the densest reference rows, which in many dimensions are sought
+        after a random projection [1]_, and goes to the mean of the reference rows,
+        weighted as in `gradient`, while the density grows.
+
+        Parameters
+        ----------
+        n_starts : int, default=10
+            Number of rows to start from.
+        project : bool or "auto", default="auto"
+            Whether the densest rows are sought after a random projection to 24 ln n
+            directions; "auto" does if there are more dimensions than that.
+        max_iter : int, default=500
+            Most steps from each row.
+        tol : float, default=1e-10
+            Gain in nats below which a start is given up.
+
+        Returns
+        -------
+        mode : ndarray of shape (n_features,)
+            At least as dense as the rows started from.
+
+        References
+        ----------
+        .. [1] X. Luo, C. Musco and C. Widdershoven, "Dimensionality Reduction for General
+           KDE Mode Finding", ICML 2023.
+        """
         self._check_is_fitted()
         validate_parameter_constraints(
             MODE_PARAMETERS,
@@ -406,7 +650,20 @@ class KDEDetector(BaseDetector):
         )[0]
 
     def sample(self, n_samples=1, random_state=None):
-        """TODO."""
+        """Draw rows from the density.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed; the parameter's if None.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            A reference row each, plus a draw from the kernel.
+        """
         self._check_is_fitted()
         validate_parameter_constraints(
             {"n_samples": [Interval(Integral, 1, None, closed="left")]},
@@ -454,12 +711,3 @@ def _some(n_rows, count):
     if n_rows <= count:
         return np.arange(n_rows)
     return np.sort(np.random.default_rng(0).permutation(n_rows)[:count])
-
-
-def _as_repeats(weights, rng):
-    """Indices in which every row stands about as often as its weight says."""
-    total = weights.sum()
-    if (weights == np.round(weights)).all() and total <= 4 * len(weights):
-        return np.repeat(np.arange(len(weights)), weights.astype(int))
-    steps = (np.arange(len(weights)) + rng.random_sample()) / len(weights) * total
-    return np.searchsorted(np.cumsum(weights), steps).clip(max=len(weights) - 1)

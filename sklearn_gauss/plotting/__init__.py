@@ -1,6 +1,7 @@
 """Displays of detectors, in the manner of scikit-learn's; matplotlib is imported late."""
 
+from sklearn_gauss.plotting._bandwidth_display import BandwidthDisplay
 from sklearn_gauss.plotting._score_display import ScoreDisplay
 from sklearn_gauss.plotting._working_point_display import WorkingPointDisplay
 
-__all__ = ["ScoreDisplay", "WorkingPointDisplay"]
+__all__ = ["BandwidthDisplay", "ScoreDisplay", "WorkingPointDisplay"]

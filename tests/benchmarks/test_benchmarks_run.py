@@ -13,6 +13,8 @@ SCRIPTS = {
     "cache.py": "G15",
     "cnn.py": "G13",
     "gaussian.py": "G1",
+    "kde.py": "G6",
+    "thinning.py": "rates",
 }
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from sklearn_gauss._numerics.kernel_path import Distances, extreme_squares, left_out_path
-from sklearn_gauss._numerics.kernels import KERNELS
+from sklearn_gauss._numerics.kernel.path import Distances, extreme_squares, left_out_path
+from sklearn_gauss._numerics.kernel.profiles import KERNELS
 
 __all__ = [
     "RULES",

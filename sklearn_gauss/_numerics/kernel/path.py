@@ -11,19 +11,21 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gauss._numerics.kernel_sums import (
-    BLOCK_ROWS,
+from sklearn_gauss._numerics.kernel.exponents import (
     CELL_ROWS,
     NEGLIGIBLE,
     Reference,
-    Total,
     exponents_to_cell,
-    inverse_weights,
     log_terms,
-    query_blocks,
     reference,
 )
-from sklearn_gauss._numerics.kernels import KERNELS
+from sklearn_gauss._numerics.kernel.profiles import KERNELS
+from sklearn_gauss._numerics.kernel.sums import (
+    BLOCK_ROWS,
+    Total,
+    inverse_weights,
+    query_blocks,
+)
 from sklearn_gauss._numerics.threads import map_blocks
 
 __all__ = [

@@ -6,22 +6,27 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gauss._numerics import kernel_sums
-from sklearn_gauss._numerics.bandwidth import (
+from sklearn_gauss._numerics.kernel.bandwidth import (
     RULES,
     condensation_ratios,
     critical_bandwidth,
     left_out_likelihood,
     most_likely_bandwidth,
 )
-from sklearn_gauss._numerics.kernel_path import (
+from sklearn_gauss._numerics.kernel.exponents import CELL_ROWS, Reference, reference
+from sklearn_gauss._numerics.kernel.path import (
     Distances,
     LeftOutMetric,
     left_out_path,
     plain_distances,
 )
-from sklearn_gauss._numerics.kernels import KERNELS
-from sklearn_gauss._numerics.rescaling import RESCALINGS, Rescaling, left_out_metrics
+from sklearn_gauss._numerics.kernel.profiles import KERNELS
+from sklearn_gauss._numerics.kernel.rescaling import (
+    RESCALINGS,
+    Rescaling,
+    left_out_metrics,
+)
+from sklearn_gauss._numerics.kernel.sums import BLOCK_ROWS, log_sums, weighted_shifts
 from sklearn_gauss._numerics.threads import available_threads
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "critical",
     "left_out_distances",
     "merge_copies",
+    "row_order",
 ]
 
 #: Terms, a term being a product of two numbers, below which threads cost more than help.
@@ -49,9 +55,9 @@ class Effort:
         n_threads = self.n_threads or available_threads()
         if n_rows * n_others * (d + 16) < SMALL_WORK:
             n_threads = 1
-        row = 8 * (4 * kernel_sums.CELL_ROWS + 2 * d)
+        row = 8 * (4 * CELL_ROWS + 2 * d)
         fitting = int(self.memory / n_threads / row)
-        block_rows = max(min(fitting, kernel_sums.BLOCK_ROWS), 1)
+        block_rows = max(min(fitting, BLOCK_ROWS), 1)
         return {"n_threads": n_threads, "block_rows": block_rows}
 
 
@@ -60,14 +66,23 @@ def merge_copies(X: NDArray, weights: NDArray) -> tuple[NDArray, NDArray, NDArra
 
     Third, the place of every row's own among them.
     """
-    rows = np.ascontiguousarray(X + 0.0)  # two zeros are equal, whatever their signs
-    keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(_keys(X), return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     places = rank[inverse.reshape(-1)]
     return first[order], np.bincount(places, weights, len(first)), places
+
+
+def row_order(X: NDArray) -> NDArray:
+    """Order of distinct rows that does not depend on the one that they are in."""
+    return np.argsort(_keys(X))
+
+
+def _keys(X: NDArray) -> NDArray:
+    """One item a row, by which rows are told apart and sorted."""
+    rows = np.ascontiguousarray(X + 0.0)  # two zeros are equal, whatever their signs
+    return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -92,9 +107,9 @@ class KernelDensity:
         return self.rescaling.enter(self.rows)
 
     @cached_property
-    def reference(self) -> kernel_sums.Reference:
+    def reference(self) -> Reference:
         """They, ready for sums."""
-        return kernel_sums.reference(
+        return reference(
             self.coordinates,
             self.bandwidth,
             self.kernel,
@@ -115,14 +130,12 @@ class KernelDensity:
 
     def log_density(self, X: NDArray) -> NDArray:
         """Log-density (m,) in nats."""
-        sums = kernel_sums.log_sums(
-            self.reference, self.rescaling.enter(X), **self.options(len(X))
-        )
+        sums = log_sums(self.reference, self.rescaling.enter(X), **self.options(len(X)))
         return self._finished(sums.logs, self._log_total())
 
     def effective_neighbors(self, X: NDArray) -> NDArray:
         """1 / sum_j p_j^2 (m,), p_j the share of reference row j in the density."""
-        sums = kernel_sums.log_sums(
+        sums = log_sums(
             self.reference, self.rescaling.enter(X), squared=True, **self.options(len(X))
         )
         return 1.0 / sums.concentrations
@@ -141,7 +154,7 @@ class KernelDensity:
 
     def _shifts(self, X: NDArray) -> tuple[NDArray, NDArray]:
         X = X.astype(np.float64, copy=False)
-        return kernel_sums.weighted_shifts(
+        return weighted_shifts(
             self.reference,
             self.rescaling.enter(X),
             X,
@@ -176,7 +189,7 @@ class KernelDensity:
             rest = np.log(np.maximum(self.weights.sum() - gone, 0.0))
         options = self.options(len(X))
         if self.rescaling.plain:
-            sums = kernel_sums.log_sums(
+            sums = log_sums(
                 self.reference, self.rescaling.enter(X), left_out=kept, **options
             )
             return self._finished(sums.logs, rest)

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gauss._numerics import kernel_sums
-from sklearn_gauss._numerics.kernel_density import KernelDensity
+from sklearn_gauss._numerics.kernel.density import KernelDensity
+from sklearn_gauss._numerics.kernel.exponents import reference
+from sklearn_gauss._numerics.kernel.sums import log_sums
 
 __all__ = ["find_mode", "projected_dimension"]
 
@@ -58,8 +59,8 @@ def _densest_rows(
         size = projected_dimension(len(coordinates))
         directions = rng.normal(size=(coordinates.shape[1], size)) / np.sqrt(size)
         coordinates = (coordinates - coordinates[0]) @ directions
-    sums = kernel_sums.log_sums(
-        kernel_sums.reference(
+    sums = log_sums(
+        reference(
             coordinates, density.bandwidth, density.kernel, weights=density.weights
         ),
         coordinates,

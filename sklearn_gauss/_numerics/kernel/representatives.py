@@ -1,0 +1,70 @@
+"""Few reference rows in the place of all, thinned or at random."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_gauss._numerics import thinning
+
+__all__ = ["representatives"]
+
+#: Rows up to which kernel thinning looks at all pairs, and its oversampling beyond.
+SPLIT_ROWS, OVERSAMPLING = 10_000, 4
+
+#: Rows of which the median distance is taken.
+MEDIAN_ROWS = 1000
+
+
+def representatives(
+    coordinates: NDArray,
+    weights: NDArray,
+    order: NDArray,
+    count: int,
+    *,
+    how: str,
+    kernel: str,
+    bandwidth: float,
+    rng: np.random.RandomState,
+) -> tuple[NDArray, NDArray]:
+    """Places of at most ``count`` of distinct rows (n, d), and weights that add up alike.
+
+    ``order`` is the one in which rows are looked at. Rows are repeated as their weights
+    say: one that is drawn twice has twice the weight.
+    """
+    copies = order[_as_repeats(weights[order], rng)]
+    if how == "random":
+        drawn = rng.permutation(copies)[:count]
+    else:
+        kept, _ = thinning.thin(
+            _points(coordinates[copies], bandwidth, rng),
+            min(count, len(copies)),
+            kernel=kernel if kernel in thinning.PROFILES else "gaussian",
+            oversampling=None if len(copies) <= SPLIT_ROWS else OVERSAMPLING,
+            rng=rng,
+        )
+        drawn = copies[kept]
+    chosen, counts = np.unique(drawn, return_counts=True)
+    return chosen, counts * (weights.sum() / len(drawn))
+
+
+def _points(
+    coordinates: NDArray, bandwidth: float, rng: np.random.RandomState
+) -> thinning.Points:
+    """Rows in units of the thinning kernel's bandwidth, the median distance at least.
+
+    A kernel that reaches no other row thins at random.
+    """
+    rows, exponent = thinning.standardise(coordinates)
+    some = rng.permutation(len(rows))[:MEDIAN_ROWS]
+    unit = max(
+        thinning.median_distance(rows[some]), thinning.in_units(bandwidth, exponent)
+    )
+    return thinning.Points.of(rows, 1 / unit)
+
+
+def _as_repeats(weights: NDArray, rng: np.random.RandomState) -> NDArray:
+    """Indices in which every row stands about as often as its weight says."""
+    total = weights.sum()
+    if (weights == np.round(weights)).all() and total <= 4 * len(weights):
+        return np.repeat(np.arange(len(weights)), weights.astype(int))
+    steps = (np.arange(len(weights)) + rng.random_sample()) / len(weights) * total
+    return np.searchsorted(np.cumsum(weights), steps).clip(max=len(weights) - 1)

@@ -1,0 +1,193 @@
+"""Log-sums of kernels between query rows and reference rows, in one pass over cells."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_gauss._numerics.kernel.cells import compact_blocks
+from sklearn_gauss._numerics.kernel.exponents import (
+    Reference,
+    exponents_to_cell,
+    log_terms,
+)
+from sklearn_gauss._numerics.threads import map_blocks
+
+__all__ = [
+    "BLOCK_ROWS",
+    "Sums",
+    "Total",
+    "inverse_weights",
+    "log_sums",
+    "query_blocks",
+    "weighted_shifts",
+]
+
+#: Query rows in a block.
+BLOCK_ROWS = 256
+
+#: Exponents below are raised to it: denormal numbers are many times slower.
+LOWEST = {np.dtype(np.float64): -700.0, np.dtype(np.float32): -87.0}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """log sum_j w_j K_ij and sum_j w_j K_ij^2 / (sum_j w_j K_ij)^2 of every row."""
+
+    logs: NDArray
+    concentrations: NDArray | None
+
+
+def log_sums(
+    ref: Reference,
+    queries: NDArray,
+    *,
+    left_out: tuple[NDArray, NDArray] | None = None,
+    squared: bool = False,
+    n_threads: int = 1,
+    block_rows: int = BLOCK_ROWS,
+) -> Sums:
+    """Sums over the reference rows for each query row (m, d).
+
+    ``left_out`` has, for every query, the reference row that it is itself, by its
+    place among those given (-1: none), and the log-weight that this one still has.
+    ``squared`` asks for the concentrations too.
+    """
+    logs, concentrations = np.empty((2, len(queries)))
+    inverse = inverse_weights(ref.log_weights)
+
+    def work(block: NDArray) -> None:
+        total = Total(len(block), ref.margin, squared=squared)
+        own = _own(ref, left_out, block)
+        for cell, terms in _terms(ref, queries[block], total, own):
+            total.add(terms, None if inverse is None else inverse[ref.cells.slice(cell)])
+        logs[block] = total.logs()
+        if squared:
+            concentrations[block] = total.concentrations()
+
+    map_blocks(work, query_blocks(queries, block_rows, n_threads), n_threads)
+    return Sums(logs, concentrations if squared else None)
+
+
+def weighted_shifts(
+    ref: Reference,
+    queries: NDArray,
+    points: NDArray,
+    values: NDArray,
+    *,
+    n_threads: int = 1,
+    block_rows: int = BLOCK_ROWS,
+) -> tuple[NDArray, NDArray]:
+    """sum_j v_ij (values_j - points_i) (m, p), and sum_j v_ij.
+
+    v_ij = slope_ij w_j K_ij / sum_l w_l K_il, with the slope of log K against its
+    exponent. ``values`` (n, p) belong to the reference rows as they were given. Where no
+    kernel reaches, both are 0.
+    """
+    shifts, weights = np.zeros(points.shape), np.zeros(len(points))
+
+    def work(block: NDArray) -> None:
+        rows, total = queries[block], Total(len(block), ref.margin)
+        for _, terms in _terms(ref, rows, total, None):
+            total.add(terms)
+        reached = np.where(total.sum > 0, total.logs(), np.inf)[:, None]
+        for cell, exponents, terms in _terms(ref, rows, total, None, with_exponents=True):
+            share = np.exp(terms - reached) * ref.kernel.slope(exponents)
+            near = values[ref.cells.order[ref.cells.slice(cell)]]
+            mass = share.sum(axis=1)
+            shifts[block] += share @ (near - near[0])
+            shifts[block] -= mass[:, None] * (points[block] - near[0])
+            weights[block] += mass
+
+    map_blocks(work, query_blocks(queries, block_rows, n_threads), n_threads)
+    return shifts, weights
+
+
+def query_blocks(queries: NDArray, block_rows: int, n_threads: int) -> list[NDArray]:
+    size = min(block_rows, max(-(-len(queries) // n_threads), 1))
+    return compact_blocks(queries, size) if len(queries) else []
+
+
+class Total:
+    """Running log-sum-exp of several rows."""
+
+    def __init__(self, n_rows: int, margin: float, *, squared: bool = False):
+        self.margin = margin
+        self.largest = np.full(n_rows, -np.inf)
+        self.sum = np.zeros(n_rows)
+        self.squares = np.zeros(n_rows) if squared else None
+
+    def add(self, terms: NDArray, inverse_weights: NDArray | None = None) -> None:
+        """Add terms (m, b), which are overwritten, of columns with these weights."""
+        largest = terms.max(axis=1)
+        if (largest < self.largest - self.margin).all():
+            return
+        largest = np.maximum(self.largest, largest)
+        if (largest < -1e4).any():  # single precision has no digits behind the point
+            terms = terms.astype(np.float64, copy=False)
+        largest = largest.astype(terms.dtype)
+        finite = np.where(np.isneginf(largest), 0, largest)
+        terms -= finite[:, None]
+        lowest = LOWEST[terms.dtype]
+        if terms.min() < lowest:
+            np.maximum(terms, lowest, out=terms)
+        np.exp(terms, out=terms)
+        before = np.exp(self.largest - finite)
+        empty = np.isneginf(largest)
+        self.sum = np.where(empty, 0.0, self.sum * before + terms.sum(axis=1))
+        if self.squares is not None:
+            if inverse_weights is None:
+                squares = np.einsum("ij,ij->i", terms, terms)
+            else:
+                squares = np.square(terms, out=terms) @ inverse_weights
+            self.squares = np.where(empty, 0.0, self.squares * before**2 + squares)
+        self.largest = largest.astype(np.float64)
+
+    def logs(self) -> NDArray:
+        """Log-sums, minus infinity where there is no term."""
+        with np.errstate(divide="ignore"):
+            return self.largest + np.log(self.sum)
+
+    def concentrations(self) -> NDArray:
+        """Sums of squares over squared sums, 1 where there is no term."""
+        some = self.sum > 0
+        return np.where(some, self.squares, 1.0) / np.where(some, self.sum, 1.0) ** 2
+
+
+def inverse_weights(log_weights: NDArray | None) -> NDArray | None:
+    """1 / w, with which (w K)^2 is w K^2: a weight of 2 is two terms."""
+    return None if log_weights is None else np.exp(-log_weights)
+
+
+def _own(
+    ref: Reference, left_out: tuple[NDArray, NDArray] | None, block: NDArray
+) -> tuple[NDArray, NDArray] | None:
+    if left_out is None:
+        return None
+    place = left_out[0][block]
+    return np.where(place < 0, -1, ref.places[place]), left_out[1][block]
+
+
+def _terms(
+    ref: Reference,
+    queries: NDArray,
+    total: Total,
+    own: tuple[NDArray, NDArray] | None,
+    *,
+    with_exponents: bool = False,
+) -> Iterator:
+    """Cells within reach, from near to far, with log terms (m, b) of the rows."""
+    rows = queries / ref.scale
+    gaps = ref.cells.squared_gaps(rows.min(axis=0), rows.max(axis=0))
+    highest = ref.kernel.log_profile(gaps * (-0.5 * (1 - 1e-12) / ref.bandwidth**2))
+    if ref.log_weights is not None:
+        highest = highest + np.maximum.reduceat(ref.log_weights, ref.cells.starts[:-1])
+    for cell in np.argsort(gaps, kind="stable"):
+        if highest[cell] < total.largest.min() - ref.margin or np.isneginf(highest[cell]):
+            continue
+        exponents = exponents_to_cell(ref, rows, cell, total.largest, own)
+        terms = log_terms(
+            ref.kernel, exponents, ref.log_weights, ref.cells.slice(cell), own
+        )
+        yield (cell, exponents, terms) if with_exponents else (cell, terms)

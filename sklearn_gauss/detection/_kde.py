@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import check_random_state
 
 from sklearn_gauss._base import (
     TARGET_FPR,
@@ -17,21 +17,13 @@ from sklearn_gauss._base import (
     check_rows,
     check_sample_weight,
     fit_context,
-    validate_parameter_constraints,
 )
 from sklearn_gauss._numerics.kernel.bandwidth import RULES
-from sklearn_gauss._numerics.kernel.density import (
-    Effort,
-    KernelDensity,
-    choose_bandwidth,
-    critical,
-    merge_copies,
-    row_order,
-)
-from sklearn_gauss._numerics.kernel.modes import find_mode, projected_dimension
+from sklearn_gauss._numerics.kernel.density import Effort, KernelDensity
+from sklearn_gauss._numerics.kernel.fitting import fit_density, regimes
 from sklearn_gauss._numerics.kernel.profiles import KERNELS
-from sklearn_gauss._numerics.kernel.representatives import representatives
 from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS, Rescaling
+from sklearn_gauss.detection._density_verbs import DensityVerbs
 from sklearn_gauss.exceptions import (
     DistanceOverflowWarning,
     NearestNeighborWarning,
@@ -42,13 +34,10 @@ from sklearn_gauss.exceptions import (
 #: the density: what it would be at h_G / sqrt(2) in the limit of high dimension.
 FEW_NEIGHBORS = 2.0
 
-#: Rows whose effective neighbours are counted at a fit.
-COUNTED_ROWS = 500
-
 DTYPES = {"float64": np.float64, "float32": np.float32}
 
 
-class KDEDetector(BaseDetector):
+class KDEDetector(DensityVerbs, BaseDetector):
     r"""Anomalies by a kernel density of normal rows, exact in any dimension.
 
     A row's score is its log-density in nats,
@@ -333,95 +322,85 @@ class KDEDetector(BaseDetector):
 
     def _estimate(self, X, weights):
         """All that is fitted, from all rows."""
-        first, merged, places = merge_copies(X, weights)
-        distinct = X[first]
-        self._check_spread(distinct)
-        rescaling = RESCALINGS[self.whiten](distinct, merged)
-        self._warn_of_rank(rescaling)
-        self.bandwidth_ = self._choose_bandwidth(rescaling, distinct, merged)
-        self._rescaling = dict(vars(rescaling))
-        self.location_ = rescaling.frame.location[0]
-        own = places
-        if self.max_reference is not None and self.max_reference < len(distinct):
-            chosen, merged = self._thin(rescaling, distinct, merged)
-            distinct, self.sample_indices_ = distinct[chosen], first[chosen]
-            own = np.full(len(first), -1)
-            own[chosen] = np.arange(len(chosen))
-            own = own[places]
-            self.reference_, self.reference_weights_ = distinct, merged
-        else:
+        self._check_spread(X)
+        fit = fit_density(
+            X,
+            weights,
+            bandwidth=self.bandwidth,
+            whiten=self.whiten,
+            max_reference=self.max_reference,
+            thinning=self.thinning,
+            rng=check_random_state(self.random_state),
+            **self._options(),
+        )
+        density = fit.density
+        if not 0 < density.bandwidth < np.inf:
+            raise ValueError(
+                f"bandwidth={self.bandwidth!r} finds none for {len(X)} rows under "
+                f"whiten={self.whiten!r}: without one of them the others have no spread. "
+                "Use more rows, or give bandwidth as a number."
+            )
+        self.bandwidth_ = density.bandwidth
+        self.location_ = density.rescaling.frame.location[0]
+        self.sample_indices_ = fit.chosen
+        if fit.chosen is None:
             self.reference_, self.reference_weights_ = X.copy(), weights.copy()
-            self.sample_indices_ = None
-        self._ready = self._make(distinct, merged)
-        self._find_regime(weights.sum())
-        self._calibrate(X, weights, own)
+        else:
+            self.reference_, self.reference_weights_ = density.rows, density.weights
+        self._rescaling, self._ready = dict(vars(density.rescaling)), density
+        self.bandwidth_regimes_ = regimes(density)
+        self._warn()
+        self._calibrate(X, weights, fit)
 
-    def _check_spread(self, distinct):
-        if not np.ptp(distinct, axis=0).any() and (
-            isinstance(self.bandwidth, str) or self.whiten != "none"
-        ):
+    def _check_spread(self, X):
+        estimated = isinstance(self.bandwidth, str) or self.whiten != "none"
+        if estimated and not np.ptp(X, axis=0).any():
             raise ValueError(
                 "All rows of X are equal: neither a bandwidth nor a scale can be "
                 "estimated from them. Give bandwidth as a number, with whiten='none'."
             )
 
-    def _warn_of_rank(self, rescaling):
-        if rescaling.dimension < self.n_features_in_:
+    def _warn(self):
+        dimension = self._ready.rescaling.dimension
+        if dimension < self.n_features_in_:
             warnings.warn(
-                f"The rows span {rescaling.dimension} of {self.n_features_in_} "
-                f"dimensions under whiten={self.whiten!r}; the density is about these, "
-                "and deviations along the others are not seen.",
+                f"The rows span {dimension} of {self.n_features_in_} dimensions under "
+                f"whiten={self.whiten!r}; the density is about these, and deviations "
+                "along the others are not seen.",
                 RankDeficientWarning,
                 stacklevel=4,
             )
-
-    def _choose_bandwidth(self, rescaling, rows, weights):
-        if not isinstance(self.bandwidth, str):
-            return float(self.bandwidth)
-        bandwidth = choose_bandwidth(
-            self.bandwidth, self.kernel, rescaling, rows, weights, self._effort()
-        )
-        if not 0 < bandwidth < np.inf:
-            raise ValueError(
-                f"bandwidth={self.bandwidth!r} finds none for {len(rows)} distinct rows "
-                f"under whiten={self.whiten!r}: without one of them the others have no "
-                "spread. Use more rows, or give bandwidth as a number."
+        neighbors = self.bandwidth_regimes_["effective_neighbors"]
+        if neighbors < FEW_NEIGHBORS and len(self._ready.rows) > 2:
+            warnings.warn(
+                f"At a bandwidth of {self.bandwidth_:.3g} the density is that of the "
+                f"nearest row: {neighbors:.1f} effective neighbours in the median, so "
+                "that scores rank rows by their distance to the nearest one. They may "
+                "detect well, but as log-densities they say little. Many rows make up a "
+                f"density above h_g = {self.bandwidth_regimes_['h_g']:.3g}; see "
+                "bandwidth_regimes_.",
+                NearestNeighborWarning,
+                stacklevel=4,
             )
-        return bandwidth
 
-    def _thin(self, rescaling, rows, weights):
-        """Places of at most ``max_reference`` distinct rows, and their new weights."""
-        return representatives(
-            rescaling.enter(rows),
-            weights,
-            row_order(rows),  # the choice is that of the rows, whatever their order
-            self.max_reference,
-            how=self.thinning,
-            kernel=self.kernel,
-            bandwidth=self.bandwidth_,
-            rng=check_random_state(self.random_state),
-        )
-
-    def _effort(self):
+    def _options(self):
         n_threads = None if self.n_jobs is None else effective_n_jobs(self.n_jobs)
-        return Effort(n_threads, self.working_memory * 2**20)
-
-    def _make(self, rows, weights):
-        return KernelDensity(
-            rows,
-            weights,
-            Rescaling(**self._rescaling),
-            self.kernel,
-            self.bandwidth_,
-            DTYPES[self.precision],
-            self._effort(),
-        )
+        return {
+            "kernel": self.kernel,
+            "dtype": DTYPES[self.precision],
+            "effort": Effort(n_threads, self.working_memory * 2**20),
+        }
 
     def _density(self):
         """The density; made anew in a copy that was loaded."""
         if "_ready" not in vars(self):
-            first, merged, _ = merge_copies(self.reference_, self.reference_weights_)
-            self._ready = self._make(self.reference_[first], merged)
+            self._ready = KernelDensity.of(
+                self.reference_,
+                self.reference_weights_,
+                Rescaling(**self._rescaling),
+                bandwidth=self.bandwidth_,
+                **self._options(),
+            )
         return self._ready
 
     def __getstate__(self):
@@ -434,39 +413,11 @@ class KDEDetector(BaseDetector):
         for name in ("_ready", "_seen"):
             vars(self).pop(name, None)
 
-    def _find_regime(self, count):
-        density, d = self._ready, self._ready.rescaling.dimension
-        rows = _some(len(density.rows), COUNTED_ROWS)
-        neighbors = 1.0
-        if len(density.rows) > 1:
-            neighbors = float(np.median(density.path([self.bandwidth_], rows)[1]))
-        varied = density.rescaling.variances.max() > 0
-        smallest = 0.0  # a single row, whatever its weight, condenses at no bandwidth
-        if count > 1 and varied:
-            smallest = critical(density.rescaling, self.kernel, count)
-        self.bandwidth_regimes_ = {
-            "alpha": float(np.log(count) / d),
-            "h_g": float(smallest),
-            "h_clt": float(np.sqrt(2.0) * smallest),
-            "effective_neighbors": neighbors,
-            "regime": _regime(self.bandwidth_, smallest),
-        }
-        if neighbors < FEW_NEIGHBORS and len(density.rows) > 2:
-            warnings.warn(
-                f"At a bandwidth of {self.bandwidth_:.3g} the density is that of the "
-                f"nearest row: {neighbors:.1f} effective neighbours in the median, so "
-                "that scores rank rows by their distance to the nearest one. They may "
-                "detect well, but as log-densities they say little. Many rows make up a "
-                f"density above h_g = {smallest:.3g}; see bandwidth_regimes_.",
-                NearestNeighborWarning,
-                stacklevel=4,
-            )
-
-    def _calibrate(self, X, weights, own):
+    def _calibrate(self, X, weights, fit):
         if self.calibration == "loo":
             self.calibration_scores_ = self._clipped(
-                self._ready.left_out_scores(
-                    X, own, weights, thinned=self.sample_indices_ is not None
+                fit.density.left_out_scores(
+                    X, fit.own, weights, thinned=fit.chosen is not None
                 )
             )
             if not (weights == 1.0).all():
@@ -494,220 +445,8 @@ class KDEDetector(BaseDetector):
             )
         return np.where(far, np.finfo(np.float64).min, scores)
 
-    def effective_neighbors(self, X):
-        """How many reference rows make up the density at each row.
-
-        1 / sum_j p_j^2 with p_j the share of reference row j in the sum of kernels; rows
-        of the reference find themselves too. A row of weight 2 counts as two.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to look at.
-
-        Returns
-        -------
-        neighbors : ndarray of shape (n_samples,)
-            Between 1, the nearest row alone, and the number of reference rows; 1 where no
-            kernel reaches.
-        """
-        self._check_is_fitted()
-        return self._density().effective_neighbors(self._check(X))
-
-    def condensation(self, X):
-        """How condensed the density is at each row: above 1, on few reference rows.
-
-        (1 / ln n) sum_j [ln(1 + u_j) - u_j / (1 + u_j) + z_j^2 u_j^2 / (1 + u_j)^2] / 2
-        with u_j = lambda_j / h^2, the eigenvalues lambda_j of the reference rows' shrunk
-        covariance in the metric, and the row's coordinates z_j along its axes over their
-        standard deviations: theory for Gaussian rows in many dimensions. Outlying rows
-        condense first.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to look at.
-
-        Returns
-        -------
-        ratios : ndarray of shape (n_samples,)
-            Positive, no unit.
-        """
-        self._check_is_fitted()
-        density = self._density()
-        factor = np.sqrt(KERNELS[self.kernel].variance(density.rescaling.dimension))
-        return density.condensation(
-            self._check(X), self.bandwidth_ * factor, self.reference_weights_.sum()
-        )
-
-    def bandwidth_curve(self, bandwidths=None):
-        """Left-out log-likelihood and effective neighbours at many bandwidths.
-
-        From one pass over the distances between reference rows, each left out with all
-        its copies.
-
-        Parameters
-        ----------
-        bandwidths : array-like of shape (n_bandwidths,), default=None
-            Positive, in any order. None takes 49 around the one in use and the critical
-            ones.
-
-        Returns
-        -------
-        curve : :class:`~sklearn.utils.Bunch`
-            bandwidths : ndarray of shape (n_bandwidths,)
-                As given.
-            log_likelihood : ndarray of shape (n_bandwidths,)
-                Mean left-out log-density, in nats.
-            effective_neighbors : ndarray of shape (n_bandwidths,)
-                Median over the rows.
-        """
-        self._check_is_fitted()
-        density = self._density()
-        if bandwidths is None:
-            high = self.bandwidth_regimes_["h_clt"]
-            high = max(high if high < np.inf else 0.0, self.bandwidth_)
-            low = min(self.bandwidth_regimes_["h_g"], self.bandwidth_)
-            bandwidths = np.geomspace(low / 4, 2 * high, 49)
-        bandwidths = _check_bandwidths(bandwidths)
-        order = np.argsort(bandwidths)
-        rows = np.arange(len(density.rows))
-        likelihood, neighbors = density.path(bandwidths[order], rows)
-        back = np.argsort(order)
-        return Bunch(
-            bandwidths=bandwidths,
-            log_likelihood=likelihood[back],
-            effective_neighbors=np.median(neighbors, axis=1)[back],
-        )
-
-    def gradient(self, X):
-        """Gradient of the log-density at each row.
-
-        A'A sum_j v_j (y_j - x) / h^2, where v_j is the share of reference row j in the
-        sum of kernels times -d log K / d(u^2 / 2). 0 where no kernel reaches, and
-        everywhere for "tophat".
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to look at.
-
-        Returns
-        -------
-        gradient : ndarray of shape (n_samples, n_features)
-            In nats over the data's units.
-        """
-        self._check_is_fitted()
-        return self._density().gradient(self._check(X))
-
-    def mode(self, *, n_starts=10, project="auto", max_iter=500, tol=1e-10):
-        """Point of the greatest density that mean shift finds.
-
-        It starts from the densest reference rows, which in many dimensions are sought
-        after a random projection [1]_, and goes to the mean of the reference rows,
-        weighted as in `gradient`, while the density grows.
-
-        Parameters
-        ----------
-        n_starts : int, default=10
-            Number of rows to start from.
-        project : bool or "auto", default="auto"
-            Whether the densest rows are sought after a random projection to 24 ln n
-            directions; "auto" does if there are more dimensions than that.
-        max_iter : int, default=500
-            Most steps from each row.
-        tol : float, default=1e-10
-            Gain in nats below which a start is given up.
-
-        Returns
-        -------
-        mode : ndarray of shape (n_features,)
-            At least as dense as the rows started from.
-
-        References
-        ----------
-        .. [1] X. Luo, C. Musco and C. Widdershoven, "Dimensionality Reduction for General
-           KDE Mode Finding", ICML 2023.
-        """
-        self._check_is_fitted()
-        validate_parameter_constraints(
-            MODE_PARAMETERS,
-            {"n_starts": n_starts, "project": project, "max_iter": max_iter, "tol": tol},
-            "mode",
-        )
-        density = self._density()
-        if project == "auto":
-            n_rows, d = density.coordinates.shape
-            project = d > projected_dimension(n_rows)
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        return find_mode(
-            density,
-            n_starts,
-            np.random.default_rng(seed),
-            project=project,
-            max_iter=max_iter,
-            tol=tol,
-        )[0]
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw rows from the density.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Seed; the parameter's if None.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A reference row each, plus a draw from the kernel.
-        """
-        self._check_is_fitted()
-        validate_parameter_constraints(
-            {"n_samples": [Interval(Integral, 1, None, closed="left")]},
-            {"n_samples": n_samples},
-            "sample",
-        )
-        state = self.random_state if random_state is None else random_state
-        seed = check_random_state(state).randint(2**31 - 1)
-        return self._density().draw(np.random.default_rng(seed), n_samples)
-
-
-MODE_PARAMETERS = {
-    "n_starts": [Interval(Integral, 1, None, closed="left")],
-    "project": [StrOptions({"auto"}), "boolean"],
-    "max_iter": [Interval(Integral, 0, None, closed="left")],
-    "tol": [Interval(Real, 0, None, closed="left")],
-}
-
-
-def _check_bandwidths(bandwidths):
-    bandwidths = np.asarray(bandwidths, dtype=np.float64)
-    if bandwidths.ndim != 1 or not bandwidths.size:
-        raise ValueError(
-            f"bandwidths must be a list of numbers, got shape {bandwidths.shape}."
-        )
-    if not (np.isfinite(bandwidths) & (bandwidths > 0)).all():
-        raise ValueError("bandwidths must be positive and finite.")
-    return bandwidths
-
-
-def _regime(bandwidth, smallest):
-    if bandwidth < smallest:
-        return "condensed"
-    return "heavy-tailed" if bandwidth < np.sqrt(2.0) * smallest else "gaussian"
-
 
 def _quantile(scores, share, weights):
     if (weights == np.round(weights)).all():
         return float(np.quantile(np.repeat(scores, weights.astype(int)), share))
     return float(np.quantile(scores, share, weights=weights, method="inverted_cdf"))
-
-
-def _some(n_rows, count):
-    """At most so many of the rows, always the same."""
-    if n_rows <= count:
-        return np.arange(n_rows)
-    return np.sort(np.random.default_rng(0).permutation(n_rows)[:count])

@@ -10,6 +10,7 @@
 ``bandwidth``        rules, maximum of the left-out likelihood, critical bandwidths
 ``representatives``  few reference rows in the place of all
 ``density``          a fitted density and its verbs
+``fitting``          from rows to a density
 ``modes``            where it is greatest
 ===================  ====================================================================
 """

@@ -7,11 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gauss._numerics.kernel.bandwidth import (
-    RULES,
     condensation_ratios,
-    critical_bandwidth,
     left_out_likelihood,
-    most_likely_bandwidth,
 )
 from sklearn_gauss._numerics.kernel.exponents import CELL_ROWS, Reference, reference
 from sklearn_gauss._numerics.kernel.path import (
@@ -32,8 +29,6 @@ from sklearn_gauss._numerics.threads import available_threads
 __all__ = [
     "Effort",
     "KernelDensity",
-    "choose_bandwidth",
-    "critical",
     "left_out_distances",
     "merge_copies",
     "row_order",
@@ -116,6 +111,17 @@ class KernelDensity:
             weights=None if (self.weights == 1.0).all() else self.weights,
             dtype=self.dtype,
         )
+
+    @classmethod
+    def of(cls, X: NDArray, weights: NDArray, rescaling: Rescaling, **options):
+        """Density of rows with copies."""
+        first, merged, _ = merge_copies(X, weights)
+        return cls(X[first], merged, rescaling, **options)
+
+    @property
+    def kernel_variance(self) -> float:
+        """Variance of the kernel along an axis, in squared bandwidths."""
+        return KERNELS[self.kernel].variance(self.rescaling.dimension)
 
     @property
     def log_constant(self) -> float:
@@ -235,8 +241,9 @@ class KernelDensity:
         )
         return likelihood - self.rescaling.log_volume, 1.0 / found.concentrations
 
-    def condensation(self, X: NDArray, bandwidth: float, count: float) -> NDArray:
-        """`condensation_ratios` of rows X at a bandwidth of the Gaussian kernel."""
+    def condensation(self, X: NDArray) -> NDArray:
+        """`condensation_ratios` of rows X, of a Gaussian kernel of the same variance."""
+        bandwidth = self.bandwidth * np.sqrt(self.kernel_variance)
         coordinates, here = self.rescaling.enter(X), self.rescaling
         squares, variances = np.square(coordinates), np.ones(coordinates.shape[1])
         if not len(here.axes):
@@ -246,7 +253,11 @@ class KernelDensity:
             variances[: len(axes.roots)] = axes.roots**2
             variances = variances * (axes.scale / here.unit) ** 2
         return condensation_ratios(
-            squares, variances, here.variances, bandwidth / here.unit, count
+            squares,
+            variances,
+            here.variances,
+            bandwidth / here.unit,
+            self.weights.sum(),
         )
 
     def _log_total(self) -> float:
@@ -282,38 +293,3 @@ def left_out_distances(
         there = there[:, : len(rescaling.axes)] * rescaling.roots
     logs = None if counted is None else np.log(counted)
     return LeftOutMetric(rows, there, inverses, strengths, logs)
-
-
-def choose_bandwidth(
-    rule: str,
-    kernel: str,
-    rescaling: Rescaling,
-    rows: NDArray,
-    weights: NDArray,
-    effort: Effort,
-) -> float:
-    """Bandwidth by the name of a rule, or of the greatest left-out likelihood ("loo").
-
-    The rules are those of the Gaussian kernel; another gets the bandwidth at which its
-    variance along an axis is the same.
-    """
-    total, d = weights.sum(), rescaling.dimension
-    if rule != "loo":
-        factor = np.sqrt(KERNELS[kernel].variance(d))
-        return RULES[rule](rescaling.variances, total) * rescaling.unit / factor
-    removed = np.minimum(weights, 1.0)
-
-    def make(unit: float) -> Distances:
-        return left_out_distances(
-            rescaling, rows, rows, weights, removed, total, unit=unit
-        )
-
-    options = effort.options(len(rows), len(rows), rows.shape[1])
-    places = np.arange(len(rows))
-    return most_likely_bandwidth(make, kernel, d, weights, places, **options)
-
-
-def critical(rescaling: Rescaling, kernel: str, count: float) -> float:
-    """h_G of Gaussian rows in these coordinates, for the kernel of equal variance."""
-    factor = np.sqrt(KERNELS[kernel].variance(rescaling.dimension))
-    return critical_bandwidth(rescaling.variances, count) * rescaling.unit / factor

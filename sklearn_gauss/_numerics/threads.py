@@ -46,10 +46,13 @@ def map_blocks(work: Callable, blocks: Iterable, n_threads: int) -> None:
     """Call ``work`` with every block; an error in one is raised here."""
     blocks = list(blocks)
     n_threads = min(n_threads, len(blocks))
-    if n_threads <= 1:
-        for block in blocks:
-            work(block)
+    if not blocks:
         return
-    with _one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
-        for _ in pool.map(work, blocks):
-            pass
+    with _one_blas_thread():
+        if n_threads == 1:
+            for block in blocks:
+                work(block)
+            return
+        with ThreadPoolExecutor(n_threads) as pool:
+            for _ in pool.map(work, blocks):
+                pass

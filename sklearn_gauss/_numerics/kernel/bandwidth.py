@@ -24,6 +24,9 @@ SEARCH_ROWS = 2000
 #: neighbouring ones while there are not the most.
 MIN_STEPS, SEARCH_RATIO, MAX_STEPS = 12, 1.25, 80
 
+#: Most moves of a refinement to where the likelihood is greater.
+MAX_MOVES = 20
+
 
 def scott(variances: NDArray, count: float) -> float:
     """n^(-1 / (d + 4)) s, with s^2 the mean variance of a column (Scott, 1992)."""
@@ -132,7 +135,8 @@ def most_likely_bandwidth(
 
     ``make`` gives the distances between rows for bandwidths from a smallest one on;
     ``places`` (n,) is where each row stands among the reference rows. A grid between
-    bounds that hold the maximum is refined twice around its best, then by a parabola.
+    bounds that hold the maximum, of some rows where there are many, is refined twice
+    around its best, of all rows.
     """
     options = {"n_threads": n_threads, "block_rows": block_rows}
     every, total = np.arange(len(places)), weights.sum()
@@ -157,15 +161,28 @@ def most_likely_bandwidth(
     # A compact kernel's likelihood changes on the scale of what h exceeds its bound by.
     floor = low * (1 - 1e-6) if KERNELS[kernel].compact else 0.0
     steps = np.log((high - floor) / (low - floor)) / np.log(SEARCH_RATIO) + 2
-    for rows, count in (
-        (some, int(np.clip(steps, MIN_STEPS, MAX_STEPS))),
-        (some, 9),
-        (every, 9),
-    ):
-        grid = floor + np.geomspace(low - floor, high - floor, count)
-        values = likelihood(grid, rows)
+    count = int(np.clip(steps, MIN_STEPS, MAX_STEPS))
+    ratio = ((high - floor) / (low - floor)) ** (1 / (count - 1))
+    grid = floor + np.geomspace(low - floor, high - floor, count)
+    centre = grid[np.argmax(likelihood(grid, some))] - floor
+    for step in (ratio**0.5, ratio**0.125):
+        step = step if len(some) == len(every) else step**2
+        centre = _climb(lambda h: likelihood(floor + h, every), centre, step)
+    return float(floor + centre)
+
+
+def _climb(likelihood: Callable[[NDArray], NDArray], centre: float, step: float) -> float:
+    """Maximum of the parabola through the best of five bandwidths and its neighbours.
+
+    The five, in a constant ratio, move on while the best is one of their ends.
+    """
+    for _ in range(MAX_MOVES):
+        grid = centre * step ** np.arange(-2.0, 3.0)
+        values = likelihood(grid)
         best = int(np.argmax(values))
-        low, high = grid[max(best - 1, 0)], grid[min(best + 1, count - 1)]
+        if 0 < best < len(grid) - 1:
+            break
+        centre = grid[best]
     return _vertex(grid, values, best)
 
 

@@ -233,6 +233,7 @@ class KernelDensity:
             self.kernel,
             rows,
             (rows, np.full(len(rows), -np.inf)),
+            squared=True,
             **self.options(len(rows)),
         )
         weights, d = self.weights[rows], self.rescaling.dimension

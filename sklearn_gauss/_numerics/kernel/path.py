@@ -123,27 +123,29 @@ class LeftOutMetric:
         rows, strength = self.rows[queries], self.strengths[queries]
         inverse = self.inverses if len(self.inverses) == 1 else self.inverses[queries]
         left = rows * inverse
-        own = np.einsum("ij,ij->i", left, rows)
+        own_square = np.einsum("ij,ij->i", left, rows)[:, None]
         with np.errstate(divide="ignore"):
-            factor = strength / np.maximum(1.0 - strength * own, 0.0)
+            factor = strength[:, None] / np.maximum(1 - strength[:, None] * own_square, 0)
         for start in range(0, len(self.others), CELL_ROWS):
-            at = slice(start, start + CELL_ROWS)
-            part = self.others[at]
-            lengths = inverse @ np.square(part).T
-            yield (
-                slice(at.start, at.start + len(part)),
-                self._exponents(own[:, None], left @ part.T, lengths, factor[:, None]),
-            )
+            part = self.others[start : start + CELL_ROWS]
+            exponents = left @ part.T
+            along = own_square - exponents if strength.any() else None
+            exponents -= inverse @ np.square(part).T / 2.0
+            exponents -= own_square / 2.0
+            np.minimum(exponents, 0.0, out=exponents)
+            if along is not None:
+                exponents -= self._change(along, factor)
+            yield slice(start, start + len(part)), exponents
 
     @staticmethod
-    def _exponents(
-        own: NDArray, cross: NDArray, lengths: NDArray, factor: NDArray
-    ) -> NDArray:
-        squares = np.maximum(own + lengths - 2.0 * cross, 0.0)
-        along = own - cross  # (x - y)' P x, in the metric P before its change
-        with np.errstate(over="ignore", invalid="ignore"):
-            change = np.where(along == 0.0, 0.0, along * along * factor)
-        return (squares + change) / -2.0
+    def _change(along: NDArray, factor: NDArray) -> NDArray:
+        """What the row's absence adds, of (x - y)' P x in the metric P before it."""
+        same = along == 0.0 if np.isinf(factor).any() else None
+        np.square(along, out=along)
+        along *= factor / 2.0
+        if same is not None:
+            along[same] = 0.0
+        return along
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Path:
     """Of h bandwidths and m rows: left-out log-sums and concentrations, both (h, m)."""
 
     logs: NDArray
-    concentrations: NDArray
+    concentrations: NDArray | None
 
 
 def left_out_path(
@@ -161,15 +163,17 @@ def left_out_path(
     queries: NDArray,
     own: tuple[NDArray, NDArray],
     *,
+    squared: bool = False,
     n_threads: int = 1,
     block_rows: int = BLOCK_ROWS,
 ) -> Path:
     """Log-sums of the chosen rows at every bandwidth, each row left out of its own.
 
     ``own`` has, for every query, the reference row that it is itself (-1: none of them)
-    and the log-weight that this one still has.
+    and the log-weight that this one still has. ``squared`` asks for the concentrations.
     """
     logs, concentrations = np.empty((2, len(bandwidths), len(queries)))
+    heaviest = 0.0 if distances.log_weights is None else distances.log_weights.max()
     profile = KERNELS[kernel]
     factors = (distances.unit / np.asarray(bandwidths)) ** 2
     margin = NEGLIGIBLE + float(np.log(len(distances.columns)))
@@ -178,18 +182,23 @@ def left_out_path(
     def work(block: NDArray) -> None:
         place, left = own[0][block], own[1][block]
         mine = np.where(place < 0, -1, distances.columns[place]), left
-        totals = [Total(len(block), margin, squared=True) for _ in bandwidths]
+        totals = [Total(len(block), margin, squared=squared) for _ in bandwidths]
         for at, exponents in distances.blocks(queries[block], mine, max(bandwidths)):
+            largest = np.minimum(exponents.max(axis=1), 0.0)
             for total, factor in zip(totals, factors, strict=True):
+                reach = profile.log_profile(largest * factor) + heaviest
+                if (reach < total.largest - margin).all():
+                    continue
                 scaled = exponents * factor
                 terms = log_terms(profile, scaled, distances.log_weights, at, mine)
                 total.add(terms, None if inverse is None else inverse[at])
         for h, total in enumerate(totals):
             logs[h, block] = total.logs()
-            concentrations[h, block] = total.concentrations()
+            if squared:
+                concentrations[h, block] = total.concentrations()
 
     map_blocks(work, _blocks(distances, queries, block_rows, n_threads), n_threads)
-    return Path(logs, concentrations)
+    return Path(logs, concentrations if squared else None)
 
 
 def extreme_squares(

@@ -177,7 +177,7 @@ def memory(small):
     """Most bytes during scores (G8), against all pairs."""
     n, d = (1000 if small else 20_000), 64
     X, queries = (np.random.default_rng(i).normal(size=(n, d)) for i in (0, 1))
-    for limit in (64, 8):
+    for limit in (64, 8, 1):
         model = detector(X, 1.0, working_memory=limit)
         model.score_samples(queries[:10])
         peak = peak_bytes(lambda model=model: model.score_samples(queries))
@@ -193,7 +193,7 @@ def g9(small):
     for d in (8, 64, 512):
         X, near = (np.random.default_rng(i).normal(size=(n, d)) for i in (0, 1))
         near, bandwidth = near[:n_queries], scott(n, d)
-        far = near + 1e6 * bandwidth
+        far = near + 1e6 * bandwidth / d**0.5
         for precision in ("float64", "float32"):
             model = detector(X, bandwidth, precision=precision)
             works = [partial(model.score_samples, queries) for queries in (near, far)]

@@ -34,12 +34,15 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"resnet18_features\.py",
+    "ignore_pattern": r"resnet18_.*\.py",
     "within_subsection_order": ExplicitOrder(
         [
             "plot_first_steps.py",
             "plot_images.py",
             "plot_working_points.py",
+            "plot_kernel_density.py",
+            "plot_bandwidth_regimes.py",
+            "plot_kernel_thinning.py",
             "plot_low_variance.py",
             "plot_grid_search.py",
             "plot_streaming.py",

@@ -71,37 +71,35 @@ for ax, ratio, regime in zip(
     ax.set_yticks([])
     ax.spines[["top", "right", "left"]].set_visible(False)
 axes[1].set_xlabel("density over its expectation, natural logarithm (dashed: equal)")
-axes[0].set_ylabel(f"share of {n_samples} samples")
+axes[0].set_ylabel(f"{n_samples} samples")
 plt.show()
 
 # %%
-# On the left no sample has a density anywhere near its expectation, which comes from
-# samples too rare to be among these: those with a row at x. On the right the law is the
-# symmetric one of a mean, a few per cent wide.
+# On the left no sample reaches the expectation, which comes from samples too rare to be
+# among these: those with a row close to x. On the right the law is the symmetric one of a
+# mean, a few per cent wide.
 #
 # The share of the nearest rows, and the best bandwidth
 # -----------------------------------------------------
 #
 # Let p be the shares of the rows in the density at a new row. In the limit of high
 # dimension the mean of sum p\ :sup:`2` is 1 - (h / h_G)\ :sup:`2` below h_G, and 0 above.
-# `effective_neighbors` is the inverse of that sum.
+# ``effective_neighbors`` is the inverse of that sum.
 #
 # The bandwidth of the greatest left-out likelihood is ``bandwidth="loo"``, and its limit
 # ``bandwidth="condensation"``.
 
-n_rows, ratios = 4000, np.linspace(0.05, 1.5, 16)
+n_rows, ratios = 2000, np.linspace(0.05, 1.5, 11)
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 for d, colour in ((12, "tab:orange"), (50, "tab:green"), (200, "tab:blue")):
-    rows, unseen = rng.normal(size=(n_rows, d)), rng.normal(size=(200, d))
+    rows, unseen = rng.normal(size=(n_rows, d)), rng.normal(size=(500, d))
     h_g = critical(rows)
     shares = [
         np.mean(1 / fit(rows, np.sqrt(ratio) * h_g).effective_neighbors(unseen))
         for ratio in ratios
     ]
     left.plot(ratios, shares, "o-", color=colour, markersize=3.5, label=f"d = {d}")
-left.plot(
-    [0, 1, 1.5], [1, 0, 0], color="0.2", linestyle="--", linewidth=1, label="limit"
-)
+left.plot([0, 1, 1.5], [1, 0, 0], color="0.2", linestyle="--", linewidth=1, label="limit")
 left.set(
     xlabel=r"$(h / h_G)^2$",
     ylabel="mean of $\\sum p^2$ at new rows",
@@ -109,7 +107,7 @@ left.set(
 )
 left.legend()
 
-n_rows, dimensions = 2000, [6, 12, 25, 50, 100, 200, 400, 800]
+dimensions = [6, 12, 25, 50, 100, 200, 400, 800]
 found = {"loo": [], "condensation": []}
 for d in dimensions:
     rows = rng.normal(size=(n_rows, d))
@@ -161,13 +159,14 @@ display = BandwidthDisplay.from_estimator(
 plt.show()
 
 # %%
-# The regimes are those of a typical row. ``condensation`` tells for each row whether few
-# rows make up the density there, which it does above 1: the farther out, the sooner.
+# The regimes are those of a typical row. For each row, ``condensation`` exceeds 1 where a
+# few others make up its density: the farther out, the sooner. At anomalies a density is a
+# distance to the nearest rows before it is one at normal rows.
 
+smooth = fit(rng.normal(size=(1000, 50)), 1.5)
 unseen = rng.normal(size=(200, 50))
-neighbours = KDEDetector(3.0, whiten="none").fit(rng.normal(size=(1000, 50)))
-print("distance   condensation   effective neighbours")
+print("distance from the mean   condensation   effective neighbours")
 for factor in (0, 1, 2, 3):
-    ratio = np.median(neighbours.condensation(factor * unseen))
-    count = np.median(neighbours.effective_neighbors(factor * unseen))
-    print(f"{factor} x        {ratio:12.2f}   {count:20.1f}")
+    ratio = np.median(smooth.condensation(factor * unseen))
+    count = np.median(smooth.effective_neighbors(factor * unseen))
+    print(f"{factor} x {ratio:31.2f} {count:22.1f}")

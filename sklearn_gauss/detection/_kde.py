@@ -79,7 +79,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
         Most reference rows to keep. None keeps all.
     thinning : {"kernel", "random"}, default="kernel"
         How they are chosen, where ``max_reference`` is less than the distinct rows: by
-        kernel thinning [4]_, or at random. Each stands for as many rows as any other.
+        kernel thinning [4]_, or at random. Each stands for as many rows as any other;
+        "loo" then maximises the likelihood of all rows under the density of the kept.
     target_fpr : float in (0, 1), default=0.05
         Share of unseen normal rows that may be flagged.
     calibration : {"loo", "quantile"} or float, default="loo"
@@ -117,7 +118,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
     reference_ : ndarray of shape (n_reference, n_features)
         Reference rows, in the data's units.
     reference_weights_ : ndarray of shape (n_reference,)
-        Their weights.
+        Their weights; where rows were thinned, how often each was drawn.
     sample_indices_ : ndarray of int of shape (n_reference,) or None
         Which training rows of positive weight they are; None if all are. Behind a
         `partial_fit` to a thinned fit, its reference rows come first.
@@ -197,6 +198,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
         "reference_weights_",
         "sample_indices_",
         "location_",
+        "_fitted_weight",
         "_rescaling",
     )
     _left_out_fails = (
@@ -303,7 +305,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
     def _rows_so_far(self):
         if "_seen" in vars(self):
             return self._seen["rows"], self._seen["weights"]
-        return self.reference_, self.reference_weights_
+        represented = self._fitted_weight / self.reference_weights_.sum()
+        return self.reference_, self.reference_weights_ * represented
 
     def _checked(self, X, sample_weight, *, reset, whole):
         estimated = isinstance(self.bandwidth, str) or self.whiten != "none"
@@ -348,6 +351,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
         else:
             self.reference_, self.reference_weights_ = density.rows, density.weights
         self._rescaling, self._ready = dict(vars(density.rescaling)), density
+        self._fitted_weight = density.fitted_weight
         self.bandwidth_regimes_ = regimes(density)
         self._warn()
         self._calibrate(X, weights, fit)
@@ -368,7 +372,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 f"whiten={self.whiten!r}; the density is about these, and deviations "
                 "along the others are not seen.",
                 RankDeficientWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         neighbors = self.bandwidth_regimes_["effective_neighbors"]
         if neighbors < FEW_NEIGHBORS and len(self._ready.rows) > 2:
@@ -380,7 +384,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 f"density above h_g = {self.bandwidth_regimes_['h_g']:.3g}; see "
                 "bandwidth_regimes_.",
                 NearestNeighborWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _options(self):
@@ -397,7 +401,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
             self._ready = KernelDensity.of(
                 self.reference_,
                 self.reference_weights_,
-                Rescaling(**self._rescaling),
+                rescaling=Rescaling(**self._rescaling),
+                fitted_weight=self._fitted_weight,
                 bandwidth=self.bandwidth_,
                 **self._options(),
             )
@@ -415,11 +420,11 @@ class KDEDetector(DensityVerbs, BaseDetector):
 
     def _calibrate(self, X, weights, fit):
         if self.calibration == "loo":
-            self.calibration_scores_ = self._clipped(
-                fit.density.left_out_scores(
-                    X, fit.own, weights, thinned=fit.chosen is not None
-                )
+            scores = fit.density.left_out_scores(
+                X, fit.own, weights, thinned=fit.chosen is not None
             )
+            alone = len(fit.density.rows) == 1
+            self.calibration_scores_ = scores if alone else self._clipped(scores)
             if not (weights == 1.0).all():
                 self.calibration_weights_ = weights.copy()
             self._set_threshold(self.target_fpr)

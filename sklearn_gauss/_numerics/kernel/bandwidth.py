@@ -101,6 +101,8 @@ def condensation_ratios(
     fixed = (np.log1p(u) - u / (1 + u)).sum()
     with np.errstate(over="ignore"):
         own = squares @ (v / (1 + v)) ** 2
+    if count <= 1:  # a single row
+        return np.full(len(squares), np.inf)
     return (fixed + own) / 2 / np.log(count)
 
 
@@ -109,14 +111,14 @@ def left_out_likelihood(
     bandwidths: NDArray,
     kernel: str,
     d: int,
-    total: float,
+    rest: NDArray,
     weights: NDArray,
 ) -> NDArray:
     """Weighted mean left-out log-density (h,) in the coordinates.
 
-    logs : (h, m), sums over all of the weight ``total`` but the row's own
+    logs : (h, m), sums over other rows of the weight rest (m,)
     """
-    rest = np.maximum(total - weights, np.finfo(np.float64).tiny)
+    rest = np.maximum(rest, np.finfo(np.float64).tiny)
     constant = KERNELS[kernel].log_integral(d) + d * np.log(bandwidths)
     return (logs - np.log(rest)) @ weights / weights.sum() - constant
 
@@ -127,6 +129,7 @@ def most_likely_bandwidth(
     d: int,
     weights: NDArray,
     places: NDArray,
+    rest: NDArray,
     *,
     n_threads: int = 1,
     block_rows: int = 256,
@@ -134,12 +137,13 @@ def most_likely_bandwidth(
     """Bandwidth of the greatest left-out likelihood, each row left out with all copies.
 
     ``make`` gives the distances between rows for bandwidths from a smallest one on;
-    ``places`` (n,) is where each row stands among the reference rows. A grid between
-    bounds that hold the maximum, of some rows where there are many, is refined twice
-    around its best, of all rows.
+    ``weights`` (n,) are the rows', ``places`` (n,) where they stand among the reference
+    rows, -1 for nowhere, and ``rest`` (n,) the weight of the other reference rows. A grid
+    between bounds that hold the maximum, of some rows where there are many, is refined
+    twice around its best, of all rows.
     """
     options = {"n_threads": n_threads, "block_rows": block_rows}
-    every, total = np.arange(len(places)), weights.sum()
+    every = np.arange(len(places))
     some = every
     if len(every) > SEARCH_ROWS and not KERNELS[kernel].compact:
         some = np.sort(np.random.default_rng(0).permutation(every)[:SEARCH_ROWS])
@@ -151,7 +155,7 @@ def most_likely_bandwidth(
             make(bandwidths[0]), bandwidths, kernel, rows, own, **options
         )
         return left_out_likelihood(
-            found.logs, bandwidths, kernel, d, total, weights[rows]
+            found.logs, bandwidths, kernel, d, rest[rows], weights[rows]
         )
 
     nearest, farthest = extreme_squares(make(0.0), some, places[some], **options)

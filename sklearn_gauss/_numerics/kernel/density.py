@@ -86,11 +86,14 @@ class KernelDensity:
 
     rows : (l, p), distinct reference rows y, in the data's units
     weights : (l,)
+    fitted_weight : weight of the rows that the rescaling was fitted to: more than that
+        of the reference rows where these are but some of them
     """
 
     rows: NDArray
     weights: NDArray
     rescaling: Rescaling
+    fitted_weight: float
     kernel: str
     bandwidth: float
     dtype: type
@@ -113,10 +116,10 @@ class KernelDensity:
         )
 
     @classmethod
-    def of(cls, X: NDArray, weights: NDArray, rescaling: Rescaling, **options):
+    def of(cls, X: NDArray, weights: NDArray, **parts) -> "KernelDensity":
         """Density of rows with copies."""
         first, merged, _ = merge_copies(X, weights)
-        return cls(X[first], merged, rescaling, **options)
+        return cls(X[first], merged, **parts)
 
     @property
     def kernel_variance(self) -> float:
@@ -200,7 +203,7 @@ class KernelDensity:
             )
             return self._finished(sums.logs, rest)
         distances = left_out_distances(
-            self.rescaling, X, self.rows, self.weights, removed, weights.sum()
+            self.rescaling, X, self.rows, self.weights, removed, self.fitted_weight
         )
         path = left_out_path(
             distances,
@@ -217,14 +220,14 @@ class KernelDensity:
 
         Of the chosen reference rows, left out with all their copies, at each bandwidth.
         """
-        removed, total = np.minimum(self.weights, 1.0), self.weights.sum()
+        removed = np.minimum(self.weights, 1.0)
         distances = left_out_distances(
             self.rescaling,
             self.rows,
             self.rows,
             self.weights,
             removed,
-            total,
+            self.fitted_weight,
             unit=float(min(bandwidths)),
         )
         found = left_out_path(
@@ -237,8 +240,9 @@ class KernelDensity:
             **self.options(len(rows)),
         )
         weights, d = self.weights[rows], self.rescaling.dimension
+        rest = self.weights.sum() - weights
         likelihood = left_out_likelihood(
-            found.logs, bandwidths, self.kernel, d, total, weights
+            found.logs, bandwidths, self.kernel, d, rest, weights
         )
         return likelihood - self.rescaling.log_volume, 1.0 / found.concentrations
 

@@ -1,6 +1,6 @@
 """From rows to a kernel density: metric, bandwidth, reference rows, regime."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,8 @@ from sklearn_gauss._numerics.kernel.density import (
     row_order,
 )
 from sklearn_gauss._numerics.kernel.path import Distances
-from sklearn_gauss._numerics.kernel.profiles import KERNELS
 from sklearn_gauss._numerics.kernel.representatives import representatives
-from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS, Rescaling
+from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS
 
 __all__ = ["Fit", "choose_bandwidth", "fit_density", "regimes"]
 
@@ -55,58 +54,67 @@ def fit_density(
     effort: Effort,
 ) -> Fit:
     """Kernel density of weighted rows, by the names of its parts."""
-    first, merged, own = merge_copies(X, weights)
-    rows, chosen = X[first], None
+    first, merged, places = merge_copies(X, weights)
+    rows, total = X[first], float(weights.sum())
     rescaling = RESCALINGS[whiten](rows, merged)
-    if isinstance(bandwidth, str):
-        bandwidth = choose_bandwidth(bandwidth, kernel, rescaling, rows, merged, effort)
-    if max_reference is not None and max_reference < len(rows):
-        kept, merged = representatives(
+    kept, counts = np.arange(len(rows)), merged
+    thinned = max_reference is not None and max_reference < len(rows)
+    if thinned:
+        kept, counts = representatives(
             rescaling.enter(rows),
             merged,
             row_order(rows),  # the choice is that of the rows, whatever their order
             max_reference,
             how=thinning,
             kernel=kernel,
-            bandwidth=bandwidth,
             rng=rng,
         )
-        places = np.full(len(rows), -1)
-        places[kept] = np.arange(len(kept))
-        rows, chosen, own = rows[kept], first[kept], places[own]
+    own = np.full(len(rows), -1)
+    own[kept] = np.arange(len(kept))
     density = KernelDensity(
-        rows, merged, rescaling, kernel, float(bandwidth), dtype, effort
+        rows[kept], counts, rescaling, total, kernel, 1.0, dtype, effort
     )
-    return Fit(density, own, chosen)
+    if isinstance(bandwidth, str):
+        bandwidth = choose_bandwidth(bandwidth, density, rows, merged, own)
+    density = replace(density, bandwidth=float(bandwidth))
+    return Fit(density, own[places], first[kept] if thinned else None)
 
 
 def choose_bandwidth(
-    rule: str,
-    kernel: str,
-    rescaling: Rescaling,
-    rows: NDArray,
-    weights: NDArray,
-    effort: Effort,
+    rule: str, density: KernelDensity, rows: NDArray, weights: NDArray, own: NDArray
 ) -> float:
     """Bandwidth by the name of a rule, or of the greatest left-out likelihood ("loo").
 
-    The rules are those of the Gaussian kernel; another gets the bandwidth at which its
-    variance along an axis is the same.
+    The likelihood is that of the distinct training rows, whose places among the
+    reference rows are ``own``. The rules are those of the Gaussian kernel; another gets
+    the bandwidth at which its variance along an axis is the same.
     """
-    total, d = weights.sum(), rescaling.dimension
+    rescaling, there = density.rescaling, density.weights
     if rule != "loo":
-        factor = np.sqrt(KERNELS[kernel].variance(d))
-        return RULES[rule](rescaling.variances, total) * rescaling.unit / factor
+        by_rule = RULES[rule](rescaling.variances, there.sum()) * rescaling.unit
+        return by_rule / np.sqrt(density.kernel_variance)
     removed = np.minimum(weights, 1.0)
 
     def make(unit: float) -> Distances:
         return left_out_distances(
-            rescaling, rows, rows, weights, removed, total, unit=unit
+            rescaling,
+            rows,
+            density.rows,
+            there,
+            removed,
+            density.fitted_weight,
+            unit=unit,
         )
 
-    options = effort.options(len(rows), len(rows), rows.shape[1])
-    places = np.arange(len(rows))
-    return most_likely_bandwidth(make, kernel, d, weights, places, **options)
+    return most_likely_bandwidth(
+        make,
+        density.kernel,
+        rescaling.dimension,
+        weights,
+        own,
+        there.sum() - np.where(own < 0, 0.0, there[own]),
+        **density.options(len(rows)),
+    )
 
 
 def regimes(density: KernelDensity) -> dict[str, float | str]:

@@ -31,7 +31,7 @@ def find_mode(
 
     Each step, the mean of the rows weighted by the slopes of their kernels, cannot lower
     the density (Comaniciu and Meer, 2002). With ``project``, the starts are chosen in a
-    random projection, where their distances are nearly the same [1].
+    random projection, where their distances are nearly the same (Luo et al., 2023).
     """
     starts = _densest_rows(density, n_starts, rng, project)
     points = density.rows[starts].astype(np.float64)

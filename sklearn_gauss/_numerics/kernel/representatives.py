@@ -22,20 +22,19 @@ def representatives(
     *,
     how: str,
     kernel: str,
-    bandwidth: float,
     rng: np.random.RandomState,
 ) -> tuple[NDArray, NDArray]:
-    """Places of at most ``count`` of distinct rows (n, d), and weights that add up alike.
+    """Places of at most ``count`` of distinct rows (n, d), and how often each was drawn.
 
-    ``order`` is the one in which rows are looked at. Rows are repeated as their weights
-    say: one that is drawn twice has twice the weight.
+    ``order`` is the one in which rows are looked at. They are repeated as their weights
+    say, so that a row can be drawn twice.
     """
     copies = order[_as_repeats(weights[order], rng)]
     if how == "random":
         drawn = rng.permutation(copies)[:count]
     else:
         kept, _ = thinning.thin(
-            _points(coordinates[copies], bandwidth, rng),
+            _points(coordinates[copies], rng),
             min(count, len(copies)),
             kernel=kernel if kernel in thinning.PROFILES else "gaussian",
             oversampling=None if len(copies) <= SPLIT_ROWS else OVERSAMPLING,
@@ -43,22 +42,18 @@ def representatives(
         )
         drawn = copies[kept]
     chosen, counts = np.unique(drawn, return_counts=True)
-    return chosen, counts * (weights.sum() / len(drawn))
+    return chosen, counts.astype(np.float64)
 
 
-def _points(
-    coordinates: NDArray, bandwidth: float, rng: np.random.RandomState
-) -> thinning.Points:
-    """Rows in units of the thinning kernel's bandwidth, the median distance at least.
+def _points(coordinates: NDArray, rng: np.random.RandomState) -> thinning.Points:
+    """Rows in units of their median distance, the bandwidth of the thinning kernel.
 
-    A kernel that reaches no other row thins at random.
+    That of the density may be far smaller: a kernel that reaches no other row would thin
+    at random.
     """
-    rows, exponent = thinning.standardise(coordinates)
+    rows, _ = thinning.standardise(coordinates)
     some = rng.permutation(len(rows))[:MEDIAN_ROWS]
-    unit = max(
-        thinning.median_distance(rows[some]), thinning.in_units(bandwidth, exponent)
-    )
-    return thinning.Points.of(rows, 1 / unit)
+    return thinning.Points.of(rows, 1 / thinning.median_distance(rows[some]))
 
 
 def _as_repeats(weights: NDArray, rng: np.random.RandomState) -> NDArray:

@@ -198,6 +198,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
         "reference_weights_",
         "sample_indices_",
         "location_",
+        "_fitted_kernel",
+        "_fitted_precision",
         "_fitted_weight",
         "_rescaling",
     )
@@ -334,7 +336,9 @@ class KDEDetector(DensityVerbs, BaseDetector):
             max_reference=self.max_reference,
             thinning=self.thinning,
             rng=check_random_state(self.random_state),
-            **self._options(),
+            kernel=self.kernel,
+            dtype=DTYPES[self.precision],
+            effort=self._effort(),
         )
         density = fit.density
         if not 0 < density.bandwidth < np.inf:
@@ -352,6 +356,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
             self.reference_, self.reference_weights_ = density.rows, density.weights
         self._rescaling, self._ready = dict(vars(density.rescaling)), density
         self._fitted_weight = density.fitted_weight
+        self._fitted_kernel, self._fitted_precision = self.kernel, self.precision
         self.bandwidth_regimes_ = regimes(density)
         self._warn()
         self._calibrate(X, weights, fit)
@@ -387,13 +392,9 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 stacklevel=5,
             )
 
-    def _options(self):
+    def _effort(self):
         n_threads = None if self.n_jobs is None else effective_n_jobs(self.n_jobs)
-        return {
-            "kernel": self.kernel,
-            "dtype": DTYPES[self.precision],
-            "effort": Effort(n_threads, self.working_memory * 2**20),
-        }
+        return Effort(n_threads, self.working_memory * 2**20)
 
     def _density(self):
         """The density; made anew in a copy that was loaded."""
@@ -404,7 +405,9 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 rescaling=Rescaling(**self._rescaling),
                 fitted_weight=self._fitted_weight,
                 bandwidth=self.bandwidth_,
-                **self._options(),
+                kernel=self._fitted_kernel,
+                dtype=DTYPES[self._fitted_precision],
+                effort=self._effort(),
             )
         return self._ready
 
@@ -438,7 +441,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
 
     def _clipped(self, scores):
         """Scores, finite where the kernel is positive everywhere."""
-        if KERNELS[self.kernel].compact:
+        if KERNELS[self._fitted_kernel].compact:
             return scores
         far = np.isneginf(scores)
         if far.any():

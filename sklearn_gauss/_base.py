@@ -5,6 +5,7 @@ names of scikit-learn.
 """
 
 import math
+import sys
 import threading
 import warnings
 from datetime import timedelta
@@ -53,6 +54,7 @@ __all__ = [
     "Options",
     "Real",
     "StrOptions",
+    "callers_level",
     "check_rows",
     "check_sample_weight",
     "clip_overflow",
@@ -107,6 +109,16 @@ def _has_text(X):
     return any(issubclass(kind, text) or hasattr(kind, "isoformat") for kind in kinds)
 
 
+def callers_level():
+    """Level of the stack at which a warning names the line that the user wrote."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("sklearn_gauss.", "sklearn.", "joblib.")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def clip_overflow(squares):
     """Squared distances with the infinite ones clipped to the largest float64."""
     far = ~np.isfinite(squares)
@@ -114,7 +126,7 @@ def clip_overflow(squares):
         warnings.warn(
             f"{far.sum()} squared distances exceed the largest float64 and were clipped.",
             DistanceOverflowWarning,
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
         squares = np.where(far, np.finfo(np.float64).max, squares)
     return squares
@@ -323,5 +335,7 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
         else:
             return
         warnings.warn(
-            f"{reason}. Nothing will be flagged.", CalibrationWarning, stacklevel=3
+            f"{reason}. Nothing will be flagged.",
+            CalibrationWarning,
+            stacklevel=callers_level(),
         )

@@ -2,6 +2,7 @@
 
 import warnings
 
+from sklearn_gauss._base import callers_level
 from sklearn_gauss._numerics.arrays import EPS
 from sklearn_gauss.exceptions import RankDeficientWarning
 
@@ -32,5 +33,5 @@ def warn_of_rank(covariance):
     warnings.warn(
         f"{message} Use shrinkage, or drop dependent features.",
         RankDeficientWarning,
-        stacklevel=6,
+        stacklevel=callers_level(),
     )

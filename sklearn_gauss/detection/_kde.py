@@ -14,6 +14,7 @@ from sklearn_gauss._base import (
     Interval,
     Real,
     StrOptions,
+    callers_level,
     check_rows,
     check_sample_weight,
     fit_context,
@@ -377,7 +378,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 f"whiten={self.whiten!r}; the density is about these, and deviations "
                 "along the others are not seen.",
                 RankDeficientWarning,
-                stacklevel=5,
+                stacklevel=callers_level(),
             )
         neighbors = self.bandwidth_regimes_["effective_neighbors"]
         if neighbors < FEW_NEIGHBORS and len(self._ready.rows) > 2:
@@ -389,7 +390,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 f"density above h_g = {self.bandwidth_regimes_['h_g']:.3g}; see "
                 "bandwidth_regimes_.",
                 NearestNeighborWarning,
-                stacklevel=5,
+                stacklevel=callers_level(),
             )
 
     def _effort(self):
@@ -449,7 +450,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 f"{far.sum()} squared distances exceed the largest float64; the scores "
                 "were clipped.",
                 DistanceOverflowWarning,
-                stacklevel=4,
+                stacklevel=callers_level(),
             )
         return np.where(far, np.finfo(np.float64).min, scores)
 

@@ -15,6 +15,7 @@ from sklearn_gauss._base import (
     Integral,
     Interval,
     StrOptions,
+    callers_level,
     check_rows,
     fit_context,
 )
@@ -253,7 +254,7 @@ class LevelEnsemble(BaseDetector):
                 "CNNFeatureExtractor().set_output(transform='pandas'), give levels, or "
                 "say levels=None.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=callers_level(),
             )
             return {"all": np.arange(n_features)}
         return {level: np.array(columns) for level, columns in levels.items()}

@@ -16,6 +16,7 @@ from sklearn_gauss._base import (
     Interval,
     Real,
     StrOptions,
+    callers_level,
     check_rows,
     clip_overflow,
     fit_context,
@@ -51,7 +52,7 @@ def _hotelling_threshold(detector, X):
             ": the false-positive rate will differ from target_fpr. Use shrinkage=0.0, "
             "or calibration='loo'.",
             CalibrationWarning,
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
     centred = not getattr(covariance, "assume_centered", False)
     return hotelling_threshold(count, rank, detector.target_fpr, centred=centred)

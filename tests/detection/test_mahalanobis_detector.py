@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_gauss.covariance import ShrinkageCovariance
-from sklearn_gauss.detection import MahalanobisDetector
+from sklearn_gauss.detection import KDEDetector, MahalanobisDetector
 from sklearn_gauss.exceptions import (
     CalibrationWarning,
     DistanceOverflowWarning,
@@ -606,3 +606,25 @@ def test_a_stream_that_cannot_be_fitted_yet_says_what_it_lacks():
 def test_what_is_no_covariance_estimator_is_refused():
     with pytest.raises(ValueError, match=r"covariance=PCA\(\) has no location_"):
         MahalanobisDetector(PCA()).fit(TALL)
+
+
+def test_warnings_name_the_callers_line():
+    """Each kind, through Pipeline, partial_fit and properties too."""
+    rows = np.random.default_rng(0).normal(size=(10, 3))
+    flat, far = np.column_stack([rows, rows[:, :1]]), 1e300 * rows
+    pipeline = make_pipeline(StandardScaler(), MahalanobisDetector())
+    calls = {
+        "few rows": lambda: MahalanobisDetector().fit(rows),
+        "few rows in a pipeline": lambda: pipeline.fit(rows),
+        "later": lambda: MahalanobisDetector().partial_fit(rows).offset_,
+        "rank": lambda: MahalanobisDetector(shrinkage=0.0).fit(flat),
+        "far": lambda: MahalanobisDetector(calibration=0.0).fit(rows).predict(far),
+        "density": lambda: KDEDetector().fit(rows),
+        "density, far": lambda: KDEDetector(calibration=0.0).fit(rows).predict(far),
+    }
+    for name, call in calls.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        assert caught, name
+        assert {warning.filename for warning in caught} == {__file__}, name

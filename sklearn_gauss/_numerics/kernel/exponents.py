@@ -77,14 +77,13 @@ def reference(
     *,
     weights: NDArray | None = None,
     dtype: type = np.float64,
-    cell_rows: int = CELL_ROWS,
     tolerance: float | None = None,
 ) -> Reference:
     """Reference rows (n, d) in cells, packed for products in ``dtype``."""
     scale = float(power_of_two(bandwidth))
     h = bandwidth / scale
     with np.errstate(over="ignore"):
-        cells = into_cells(rows / scale, cell_rows)
+        cells = into_cells(rows / scale, CELL_ROWS)
     packed = np.empty((len(rows), rows.shape[1] + 2), dtype=dtype)
     radii = np.empty(len(cells))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -109,11 +108,13 @@ def exponents_to_cell(
     floor: NDArray,
     own: tuple[NDArray, NDArray] | None = None,
     stretch: float = 1.0,
+    room: NDArray | None = None,
 ) -> NDArray:
     """Exponents -u^2 / 2 (m, b) of rows, over ``ref.scale``, to those of a cell.
 
     ``floor`` (m,) is the largest log term so far: terms far below it need no digits.
-    ``own`` is that of `log_terms`.
+    ``own`` is that of `log_terms`. The result is made in ``room`` (m * `CELL_ROWS`,),
+    if that is given: an array a block costs as much as the product in few dimensions.
     ``stretch`` is the square of the factor by which bandwidths that the exponents will
     be used for exceed that of the reference.
     """
@@ -122,7 +123,10 @@ def exponents_to_cell(
     with np.errstate(over="ignore", invalid="ignore"):
         left = _left_rows(rows, centre, ref.bandwidth)
         reach = np.sqrt(-2.0 * left[:, -1]) + ref.radii[cell]
-        exponents = left.astype(packed.dtype, copy=False) @ packed.T
+        out = None
+        if room is not None:
+            out = room[: len(rows) * len(packed)].reshape(len(rows), len(packed))
+        exponents = np.matmul(left.astype(packed.dtype, copy=False), packed.T, out=out)
         error = _rounding(exponents, packed, reach)
         doubtful = _doubtful(ref, exponents, at, floor, own, error, stretch)
         if doubtful is not None and packed.dtype != np.float64:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sklearn_gauss._numerics.kernel.cells import compact_blocks
 from sklearn_gauss._numerics.kernel.exponents import (
+    CELL_ROWS,
     Reference,
     exponents_to_cell,
     log_terms,
@@ -183,10 +184,11 @@ def _terms(
     highest = ref.kernel.log_profile(gaps * (-0.5 * (1 - 1e-12) / ref.bandwidth**2))
     if ref.log_weights is not None:
         highest = highest + np.maximum.reduceat(ref.log_weights, ref.cells.starts[:-1])
+    room = np.empty(len(rows) * CELL_ROWS, dtype=ref.dtype)
     for cell in np.argsort(gaps, kind="stable"):
         if highest[cell] < total.largest.min() - ref.margin or np.isneginf(highest[cell]):
             continue
-        exponents = exponents_to_cell(ref, rows, cell, total.largest, own)
+        exponents = exponents_to_cell(ref, rows, cell, total.largest, own, room=room)
         terms = log_terms(
             ref.kernel, exponents, ref.log_weights, ref.cells.slice(cell), own
         )

@@ -10,7 +10,12 @@ from sklearn_gauss._numerics.kernel.bandwidth import (
     condensation_ratios,
     left_out_likelihood,
 )
-from sklearn_gauss._numerics.kernel.exponents import CELL_ROWS, Reference, reference
+from sklearn_gauss._numerics.kernel.exponents import (
+    CELL_ROWS,
+    MANY_FEATURES,
+    Reference,
+    reference,
+)
 from sklearn_gauss._numerics.kernel.path import (
     Distances,
     LeftOutMetric,
@@ -50,9 +55,10 @@ class Effort:
         n_threads = self.n_threads or available_threads()
         if n_rows * n_others * (d + 16) < SMALL_WORK:
             n_threads = 1
-        row = 8 * (4 * CELL_ROWS + 2 * d)
+        larger = 1 if d < MANY_FEATURES else 2
+        row = 8 * (4 * CELL_ROWS * larger + 2 * d)
         fitting = int(self.memory / n_threads / row)
-        block_rows = max(min(fitting, BLOCK_ROWS), 1)
+        block_rows = max(min(fitting, BLOCK_ROWS * larger), 1)
         return {"n_threads": n_threads, "block_rows": block_rows}
 
 

@@ -17,6 +17,7 @@ from sklearn_gauss._numerics.kernel.profiles import KERNELS, Kernel
 
 __all__ = [
     "CELL_ROWS",
+    "MANY_FEATURES",
     "NEGLIGIBLE",
     "Reference",
     "exponents_to_cell",
@@ -24,8 +25,9 @@ __all__ = [
     "reference",
 ]
 
-#: Reference rows in a cell: with 256 rows of queries a block of products is 1 MiB.
-CELL_ROWS = 512
+#: Reference rows in a cell: with 256 rows of queries a block of products is 1 MiB. From
+#: `MANY_FEATURES` on, where cells are rarely out of reach, larger products are faster.
+CELL_ROWS, MANY_FEATURES = 512, 16
 
 #: Error of a term, in nats, above which it is computed again; 1e-9 is promised.
 TOLERANCE = {np.dtype(np.float64): 5e-11, np.dtype(np.float32): 2.5e-4}
@@ -83,7 +85,8 @@ def reference(
     scale = float(power_of_two(bandwidth))
     h = bandwidth / scale
     with np.errstate(over="ignore"):
-        cells = into_cells(rows / scale, CELL_ROWS)
+        few = rows.shape[1] < MANY_FEATURES
+        cells = into_cells(rows / scale, CELL_ROWS if few else 2 * CELL_ROWS)
     packed = np.empty((len(rows), rows.shape[1] + 2), dtype=dtype)
     radii = np.empty(len(cells))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -113,8 +116,8 @@ def exponents_to_cell(
     """Exponents -u^2 / 2 (m, b) of rows, over ``ref.scale``, to those of a cell.
 
     ``floor`` (m,) is the largest log term so far: terms far below it need no digits.
-    ``own`` is that of `log_terms`. The result is made in ``room`` (m * `CELL_ROWS`,),
-    if that is given: an array a block costs as much as the product in few dimensions.
+    ``own`` is that of `log_terms`. The result is made in ``room``, if that is given: an
+    array a block costs as much as the product in few dimensions.
     ``stretch`` is the square of the factor by which bandwidths that the exponents will
     be used for exceed that of the reference.
     """
@@ -123,25 +126,51 @@ def exponents_to_cell(
     with np.errstate(over="ignore", invalid="ignore"):
         left = _left_rows(rows, centre, ref.bandwidth)
         reach = np.sqrt(-2.0 * left[:, -1]) + ref.radii[cell]
-        out = None
-        if room is not None:
-            out = room[: len(rows) * len(packed)].reshape(len(rows), len(packed))
-        exponents = np.matmul(left.astype(packed.dtype, copy=False), packed.T, out=out)
-        error = _rounding(exponents, packed, reach)
-        doubtful = _doubtful(ref, exponents, at, floor, own, error, stretch)
-        if doubtful is not None and packed.dtype != np.float64:
-            if _good_enough(ref, exponents, rows, at, floor, error):
+        if packed.dtype != np.float64:
+            exponents = _in_single(ref, rows, left, reach, at, floor, own, room)
+            if exponents is not None:
                 return exponents
-            right = _right_rows(ref.cells.rows[at], centre, ref.bandwidth)
-            exponents = left @ right.T
-            error = _rounding(exponents, packed, reach)
-            doubtful = _doubtful(ref, exponents, at, floor, own, error, stretch)
+            packed, room = _right_rows(ref.cells.rows[at], centre, ref.bandwidth), None
+        exponents = _product(left, packed, room)
+        error = _rounding(np.float64, packed.shape[1], reach)
+        doubtful = _doubtful(ref, exponents, at, floor, own, error, stretch)
         if doubtful is not None:
             pairs = np.nonzero(doubtful)
             exponents[pairs] = _from_differences(
                 rows, ref.cells.rows[at], ref.bandwidth, pairs
             )
     return exponents
+
+
+def _product(left: NDArray, packed: NDArray, room: NDArray | None) -> NDArray:
+    """Exponents (m, b), in ``room`` where there is some."""
+    shape = len(left), len(packed)
+    out = None if room is None else room[: shape[0] * shape[1]].reshape(shape)
+    return np.matmul(left, packed.T, out=out)
+
+
+def _in_single(
+    ref: Reference,
+    rows: NDArray,
+    left: NDArray,
+    reach: NDArray,
+    at: slice,
+    floor: NDArray,
+    own: tuple[NDArray, NDArray] | None,
+    room: NDArray | None,
+) -> NDArray | None:
+    """Exponents in single precision, or None where that is not good enough."""
+    error = _rounding(np.float32, left.shape[1], reach)
+    smooth = not (ref.kernel.compact or ref.kernel.cusp)
+    certain = error.max() <= ref.tolerance
+    if not certain and (not smooth or error.max() > MEASURABLE * ref.tolerance):
+        return None
+    exponents = _product(left.astype(np.float32), ref.packed[at], room)
+    if smooth:
+        good = certain or _good_enough(ref, exponents, rows, at, floor)
+    else:
+        good = _doubtful(ref, exponents, at, floor, own, error, 1.0) is None
+    return exponents if good else None
 
 
 def _left_rows(rows: NDArray, centre: NDArray, bandwidth: float) -> NDArray:
@@ -189,14 +218,15 @@ def log_terms(
     return terms
 
 
-def _rounding(exponents: NDArray, packed: NDArray, reach: NDArray) -> NDArray:
-    """Bound (m,) on the errors of exponents; ``reach`` is the largest |x| + |y| of a row.
+def _rounding(dtype: type, length: int, reach: NDArray) -> NDArray:
+    """Bound (m,) on the errors of exponents from products of so many numbers.
+
+    ``reach`` (m,) is the largest |x| + |y| of a row.
 
     Each product and sum rounds to eps reach^2 / 2 at most, and the errors of a sum grow
     with the root of its length: the constants cover what was measured with a margin.
     """
-    length = packed.shape[1]
-    return np.finfo(exponents.dtype).eps * (2.0 + 0.3 * length**0.5) * reach**2 / 2
+    return np.finfo(dtype).eps * (2.0 + 0.3 * length**0.5) * reach**2 / 2
 
 
 def _doubtful(
@@ -245,21 +275,13 @@ def _near_an_edge(kernel: Kernel, exponents: NDArray, ratio: NDArray) -> NDArray
 
 
 def _good_enough(
-    ref: Reference,
-    exponents: NDArray,
-    rows: NDArray,
-    at: slice,
-    floor: NDArray,
-    error: NDArray,
+    ref: Reference, exponents: NDArray, rows: NDArray, at: slice, floor: NDArray
 ) -> bool:
     """Whether the largest terms of a block, computed again, are within the tolerance.
 
     The bound on rounding errors is several times what they are in most blocks: here
-    they are measured, at one term of every row whose sum this block may change.
+    they are measured, at one term of some rows whose sums this block may change.
     """
-    smooth = not (ref.kernel.compact or ref.kernel.cusp)
-    if not smooth or error.max() > MEASURABLE * ref.tolerance:
-        return False
     best = exponents.argmax(axis=1)
     largest = exponents[np.arange(len(rows)), best]
     matter = np.flatnonzero(~(largest < floor - ref.margin))

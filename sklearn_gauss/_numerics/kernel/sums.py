@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from sklearn_gauss._numerics.kernel.cells import compact_blocks
 from sklearn_gauss._numerics.kernel.exponents import (
-    CELL_ROWS,
     Reference,
     exponents_to_cell,
     log_terms,
@@ -124,26 +123,30 @@ class Total:
         largest = terms.max(axis=1)
         if (largest < self.largest - self.margin).all():
             return
-        largest = np.maximum(self.largest, largest)
         if (largest < -1e4).any():  # single precision has no digits behind the point
             terms = terms.astype(np.float64, copy=False)
-        largest = largest.astype(terms.dtype)
-        finite = np.where(np.isneginf(largest), 0, largest)
-        terms -= finite[:, None]
+        terms -= np.where(np.isneginf(largest), 0, largest)[:, None]
+        self.add_shifted(terms, largest.astype(np.float64), inverse_weights)
+
+    def add_shifted(
+        self, terms: NDArray, shift: NDArray, inverse_weights: NDArray | None = None
+    ) -> None:
+        """Add terms that ``shift`` (m,), the largest of every row, is subtracted from."""
         lowest = LOWEST[terms.dtype]
         if terms.min() < lowest:
             np.maximum(terms, lowest, out=terms)
         np.exp(terms, out=terms)
-        before = np.exp(self.largest - finite)
-        empty = np.isneginf(largest)
-        self.sum = np.where(empty, 0.0, self.sum * before + terms.sum(axis=1))
+        largest = np.maximum(self.largest, shift)
+        finite = np.where(np.isneginf(largest), 0.0, largest)
+        before, here = np.exp(self.largest - finite), np.exp(shift - finite)
+        self.sum = self.sum * before + terms.sum(axis=1) * here
         if self.squares is not None:
             if inverse_weights is None:
                 squares = np.einsum("ij,ij->i", terms, terms)
             else:
                 squares = np.square(terms, out=terms) @ inverse_weights
-            self.squares = np.where(empty, 0.0, self.squares * before**2 + squares)
-        self.largest = largest.astype(np.float64)
+            self.squares = self.squares * before**2 + squares * here**2
+        self.largest = largest
 
     def logs(self) -> NDArray:
         """Log-sums, minus infinity where there is no term."""
@@ -184,7 +187,7 @@ def _terms(
     highest = ref.kernel.log_profile(gaps * (-0.5 * (1 - 1e-12) / ref.bandwidth**2))
     if ref.log_weights is not None:
         highest = highest + np.maximum.reduceat(ref.log_weights, ref.cells.starts[:-1])
-    room = np.empty(len(rows) * CELL_ROWS, dtype=ref.dtype)
+    room = np.empty(len(rows) * np.diff(ref.cells.starts).max(), dtype=ref.dtype)
     for cell in np.argsort(gaps, kind="stable"):
         if highest[cell] < total.largest.min() - ref.margin or np.isneginf(highest[cell]):
             continue

@@ -1,6 +1,7 @@
 """The warnings and errors of the package, for use in filters and ``except`` clauses."""
 
 __all__ = [
+    "BandwidthWarning",
     "CalibrationWarning",
     "DistanceOverflowWarning",
     "ImageReadError",
@@ -20,6 +21,10 @@ class CalibrationWarning(UserWarning):
 
 class DistanceOverflowWarning(UserWarning):
     """A distance exceeds the largest float64 and was clipped to it."""
+
+
+class BandwidthWarning(UserWarning):
+    """A few outlying rows decide the bandwidth of a kernel density."""
 
 
 class NearestNeighborWarning(UserWarning):

@@ -243,8 +243,20 @@ class Whitening:
         )
 
 
+def worth(weights):
+    """Whole weights as they are; others add up to the rows that they are worth."""
+    if weights is None:
+        return None
+    w = np.asarray(weights, np.float64)
+    if (w == np.floor(w)).all():
+        return w
+    w = w / w.max()
+    return w * (w.sum() / (w * w).sum())
+
+
 def whitened_covariance(Y, whiten, weights=None):
     """Covariance of which A'A is the inverse."""
+    weights = worth(weights)
     m = moments(Y, weights)
     if whiten == "diagonal":
         return np.diag(np.diag(m.covariance))
@@ -261,9 +273,10 @@ def whitening(Y, whiten, weights=None):
 
 
 def _without(weights, i):
-    """Weights with one copy of row i gone."""
+    """Weights with one copy of row i gone, or all of it where they count no copies."""
     rest = np.array(weights, np.float64)
-    rest[i] -= min(rest[i], 1.0)
+    whole = (rest == np.floor(rest)).all()
+    rest[i] -= min(rest[i], 1.0) if whole else rest[i]
     return rest
 
 
@@ -287,6 +300,7 @@ def left_out(Y, h, kernel="gaussian", weights=None, whiten="none"):
     """Log-density of every row under the density without one copy of it."""
     Y = np.asarray(Y, np.float64)
     weights = np.ones(len(Y)) if weights is None else np.asarray(weights, np.float64)
+    weights = worth(weights)
     full = whitening(Y, whiten, weights)
     out = np.empty(len(Y), LD)
     for i in range(len(Y)):
@@ -325,7 +339,7 @@ def gradient(X, Y, h, kernel="gaussian", weights=None, whiten="none", step=2.0**
 
 
 def effective_neighbors(X, Y, h, kernel="gaussian", weights=None, whiten="none"):
-    """1 / sum p^2 of each query's shares; a row of weight w is w rows."""
+    """1 / sum p^2 of each query's shares; copies are one row."""
     r = whitening(Y, whiten, weights).distances(X, Y)
     return _effective(log_terms(r, h, kernel), weights)
 
@@ -333,7 +347,7 @@ def effective_neighbors(X, Y, h, kernel="gaussian", weights=None, whiten="none")
 def _effective(terms, weights=None):
     w = np.ones(terms.shape[1], LD) if weights is None else np.asarray(weights).astype(LD)
     K = np.exp(terms - terms.max(axis=1, keepdims=True))
-    return (w * K).sum(axis=1) ** 2 / (w * K * K).sum(axis=1)
+    return (w * K).sum(axis=1) ** 2 / (w * K * w * K).sum(axis=1)
 
 
 def left_out_effective_neighbors(Y, h, kernel="gaussian"):

@@ -119,6 +119,7 @@ def _one_thread():
     "ignore::sklearn_gauss.exceptions.CalibrationWarning",
     "ignore::sklearn_gauss.exceptions.RankDeficientWarning",
     "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
+    "ignore::sklearn_gauss.exceptions.BandwidthWarning",
     "ignore:X has no feature names of the form level__channel:UserWarning",
 )
 @pytest.mark.usefixtures("_one_thread")

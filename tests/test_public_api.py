@@ -65,7 +65,8 @@ by_class = pytest.mark.parametrize("name", ESTIMATORS)
 
 # ------------------------------------------------------------- fitted estimators
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning"
+    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
+    "ignore::sklearn_gauss.exceptions.BandwidthWarning",
 )
 draw = np.random.default_rng(3)
 TALL = draw.normal(size=(60, 6)) @ draw.normal(size=(6, 6))

@@ -14,7 +14,8 @@ from sklearn_gauss.model_selection import NormalKFold
 
 # At every bandwidth of this file the nearest row decides the score.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning"
+    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
+    "ignore::sklearn_gauss.exceptions.BandwidthWarning",
 )
 
 TARGETS = (0.05, 0.10)

@@ -12,6 +12,7 @@ __all__ = [
     "order_statistic",
     "p_values",
     "rows_needed",
+    "training_quantile",
 ]
 
 
@@ -32,7 +33,7 @@ def order_statistic(
     if weights is not None:
         return _weighted_order_statistic(scores, target_fpr, weights)
     n = len(scores)
-    rank = math.ceil((n + 1) * (1 - target_fpr) - 1e-9)
+    rank = max(math.ceil((n + 1) * (1 - target_fpr) - 1e-9), 1)
     return -math.inf if rank > n else float(np.partition(scores, n - rank)[n - rank])
 
 
@@ -44,8 +45,16 @@ def _weighted_order_statistic(
     if allowed < -1e-9:
         return -math.inf
     order = np.argsort(scores)
-    above = np.cumsum(weights[order]) > allowed + 1e-9
-    return float(scores[order[np.argmax(above)]])
+    place = np.searchsorted(np.cumsum(weights[order]), allowed + 1e-9, side="right")
+    return float(scores[order[min(place, len(order) - 1)]])
+
+
+def training_quantile(scores: NDArray, share: float, weights: NDArray) -> float:
+    """Threshold below which a share of the weighted scores themselves lies, at most."""
+    order = np.argsort(scores)
+    sums = np.cumsum(weights[order])
+    place = np.searchsorted(sums, share * sums[-1] * (1 + 1e-12), side="right")
+    return float(scores[order[min(place, len(order) - 1)]])
 
 
 def p_values(

@@ -1,5 +1,6 @@
 """Work on blocks, one a thread, with one thread of BLAS in each."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ def _blas() -> ThreadpoolController:
 
 def available_threads() -> int:
     """Threads that BLAS may use now, by its environment and by limits."""
-    if _LIMITS:  # other work has set it to one
-        return _LIMITS[0][0]
+    for n_threads, _ in _LIMITS[:1]:  # other work has set it to one
+        return n_threads
     return max((pool["num_threads"] for pool in _blas().info()), default=1)
 
 
@@ -40,6 +41,19 @@ def _one_blas_thread():
             _, limit = _LIMITS.pop()
             if not _LIMITS:
                 limit.restore_original_limits()
+
+
+def _after_fork() -> None:
+    """The threads that would lift a limit are not in the child: lift it here."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    if _LIMITS:
+        _LIMITS[0][1].restore_original_limits()
+        _LIMITS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def map_blocks(work: Callable, blocks: Iterable, n_threads: int) -> None:

@@ -94,11 +94,13 @@ class DensityVerbs:
         if bandwidths is None:
             known = [self.bandwidth_, *map(self.bandwidth_regimes_.get, ("h_g", "h_clt"))]
             known = [value for value in known if value > 0]
-            bandwidths = np.geomspace(min(known) / 4, 2 * max(known), 49)
-        bandwidths = _check_bandwidths(bandwidths)
+            bandwidths = np.geomspace(min(known) / 4, 2 * max(known), 48)
+            bandwidths = np.sort(np.append(bandwidths, self.bandwidth_))
+        unit = density.rescaling.unit
+        bandwidths = _check_bandwidths(bandwidths, unit)
         order = np.argsort(bandwidths)
         rows = np.arange(len(density.rows))
-        likelihood, neighbors = density.path(bandwidths[order], rows)
+        likelihood, neighbors = density.path(bandwidths[order] / unit, rows)
         back = np.argsort(order)
         return Bunch(
             bandwidths=bandwidths,
@@ -201,7 +203,7 @@ class DensityVerbs:
         return self._density().draw(np.random.default_rng(seed), n_samples)
 
 
-def _check_bandwidths(bandwidths):
+def _check_bandwidths(bandwidths, unit):
     bandwidths = np.asarray(bandwidths, dtype=np.float64)
     if bandwidths.ndim != 1 or not bandwidths.size:
         raise ValueError(
@@ -209,4 +211,9 @@ def _check_bandwidths(bandwidths):
         )
     if not (np.isfinite(bandwidths) & (bandwidths > 0)).all():
         raise ValueError("bandwidths must be positive and finite.")
+    if bandwidths.min() < 1e-100 * unit or bandwidths.max() > 1e100 * unit:
+        raise ValueError(
+            "bandwidths must lie within a factor of 1e100 of the rows' own scale, about "
+            f"{unit:.3g}."
+        )
     return bandwidths

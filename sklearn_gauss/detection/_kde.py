@@ -19,6 +19,7 @@ from sklearn_gauss._base import (
     check_sample_weight,
     fit_context,
 )
+from sklearn_gauss._numerics.calibration import training_quantile
 from sklearn_gauss._numerics.kernel.bandwidth import RULES
 from sklearn_gauss._numerics.kernel.density import Effort, KernelDensity
 from sklearn_gauss._numerics.kernel.fitting import fit_density, regimes
@@ -26,10 +27,17 @@ from sklearn_gauss._numerics.kernel.profiles import KERNELS
 from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS, Rescaling
 from sklearn_gauss.detection._density_verbs import DensityVerbs
 from sklearn_gauss.exceptions import (
+    BandwidthWarning,
     DistanceOverflowWarning,
     NearestNeighborWarning,
     RankDeficientWarning,
 )
+
+#: Times that a bandwidth may be what it would be without the least likely rows.
+FEW_DECIDE = 1.5
+
+#: Distinct rows up to which there are too few neighbours to count.
+FEW_ROWS = 4
 
 #: Effective neighbours, in the median, below which the nearest row is more than half of
 #: the density: what it would be at h_G / sqrt(2) in the limit of high dimension.
@@ -202,6 +210,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
         "_fitted_kernel",
         "_fitted_precision",
         "_fitted_weight",
+        "_leaving",
+        "_weight_scale",
         "_rescaling",
     )
     _left_out_fails = (
@@ -309,7 +319,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
         if "_seen" in vars(self):
             return self._seen["rows"], self._seen["weights"]
         represented = self._fitted_weight / self.reference_weights_.sum()
-        return self.reference_, self.reference_weights_ * represented
+        return self.reference_, self.reference_weights_ * represented / self._weight_scale
 
     def _checked(self, X, sample_weight, *, reset, whole):
         estimated = isinstance(self.bandwidth, str) or self.whiten != "none"
@@ -329,9 +339,12 @@ class KDEDetector(DensityVerbs, BaseDetector):
     def _estimate(self, X, weights):
         """All that is fitted, from all rows."""
         self._check_spread(X)
+        self._weight_scale, leaving = weight_scale(weights)
+        weights = weights * self._weight_scale
         fit = fit_density(
             X,
             weights,
+            leaving=leaving,
             bandwidth=self.bandwidth,
             whiten=self.whiten,
             max_reference=self.max_reference,
@@ -348,7 +361,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 f"whiten={self.whiten!r}: without one of them the others have no spread. "
                 "Use more rows, or give bandwidth as a number."
             )
-        self.bandwidth_ = density.bandwidth
+        self.bandwidth_ = density.bandwidth * density.rescaling.unit
         self.location_ = density.rescaling.frame.location[0]
         self.sample_indices_ = fit.chosen
         if fit.chosen is None:
@@ -356,10 +369,10 @@ class KDEDetector(DensityVerbs, BaseDetector):
         else:
             self.reference_, self.reference_weights_ = density.rows, density.weights
         self._rescaling, self._ready = dict(vars(density.rescaling)), density
-        self._fitted_weight = density.fitted_weight
+        self._fitted_weight, self._leaving = density.fitted_weight, leaving
         self._fitted_kernel, self._fitted_precision = self.kernel, self.precision
         self.bandwidth_regimes_ = regimes(density)
-        self._warn()
+        self._warn(fit.sturdy * density.rescaling.unit)
         self._calibrate(X, weights, fit)
 
     def _check_spread(self, X):
@@ -370,7 +383,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 "estimated from them. Give bandwidth as a number, with whiten='none'."
             )
 
-    def _warn(self):
+    def _warn(self, sturdy):
         dimension = self._ready.rescaling.dimension
         if dimension < self.n_features_in_:
             warnings.warn(
@@ -380,15 +393,26 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 RankDeficientWarning,
                 stacklevel=callers_level(),
             )
+        if self.bandwidth_ > FEW_DECIDE * sturdy:
+            warnings.warn(
+                f"A few outlying rows decide the bandwidth: it is {self.bandwidth_:.3g}, "
+                f"and would be about {sturdy:.3g} without the least likely 1 % of the "
+                "rows. What lies between groups of rows may pass as normal. Drop rows "
+                "with the lowest calibration_scores_, or give bandwidth as a number.",
+                BandwidthWarning,
+                stacklevel=callers_level(),
+            )
         neighbors = self.bandwidth_regimes_["effective_neighbors"]
-        if neighbors < FEW_NEIGHBORS and len(self._ready.rows) > 2:
+        if neighbors < FEW_NEIGHBORS and len(self._ready.rows) > FEW_ROWS:
+            forecast = self.bandwidth_regimes_["h_g"]
+            advice = "; see bandwidth_regimes_"
+            if self.bandwidth_ < forecast:
+                advice = f"; many rows make up a density above h_g = {forecast:.3g}"
             warnings.warn(
                 f"At a bandwidth of {self.bandwidth_:.3g} the density is that of the "
-                f"nearest row: {neighbors:.1f} effective neighbours in the median, so "
+                f"nearest row: {neighbors:.2f} effective neighbours in the median, so "
                 "that scores rank rows by their distance to the nearest one. They may "
-                "detect well, but as log-densities they say little. Many rows make up a "
-                f"density above h_g = {self.bandwidth_regimes_['h_g']:.3g}; see "
-                "bandwidth_regimes_.",
+                f"detect well, but as log-densities they say little{advice}.",
                 NearestNeighborWarning,
                 stacklevel=callers_level(),
             )
@@ -405,7 +429,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 self.reference_weights_,
                 rescaling=Rescaling(**self._rescaling),
                 fitted_weight=self._fitted_weight,
-                bandwidth=self.bandwidth_,
+                leaving=self._leaving,
+                bandwidth=self.bandwidth_ / Rescaling(**self._rescaling).unit,
                 kernel=self._fitted_kernel,
                 dtype=DTYPES[self._fitted_precision],
                 effort=self._effort(),
@@ -433,7 +458,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 self.calibration_weights_ = weights.copy()
             self._set_threshold(self.target_fpr)
         elif self.calibration == "quantile":
-            self.offset_ = _quantile(self._scores(X), self.target_fpr, weights)
+            scores = self._scores(X)
+            self.offset_ = training_quantile(scores, self.target_fpr, weights)
         else:
             self.offset_ = float(self.calibration)
 
@@ -455,7 +481,14 @@ class KDEDetector(DensityVerbs, BaseDetector):
         return np.where(far, np.finfo(np.float64).min, scores)
 
 
-def _quantile(scores, share, weights):
+def weight_scale(weights):
+    """What weights are multiplied by, and the most of a row's that leaves with it.
+
+    Whole numbers count repeats, of which one leaves. Others are relative: they are made
+    to add up to the (sum w)^2 / sum w^2 rows that they are worth, and a row leaves with
+    all of its own.
+    """
     if (weights == np.round(weights)).all():
-        return float(np.quantile(np.repeat(scores, weights.astype(int)), share))
-    return float(np.quantile(scores, share, weights=weights, method="inverted_cdf"))
+        return 1.0, 1.0
+    relative = weights / weights.max()
+    return float(relative.sum() / (relative @ relative) / weights.max()), np.inf

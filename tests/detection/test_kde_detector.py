@@ -36,7 +36,8 @@ from sklearn_gauss.detection import KDEDetector
 from sklearn_gauss.exceptions import CalibrationWarning
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning"
+    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
+    "ignore::sklearn_gauss.exceptions.BandwidthWarning",
 )
 
 
@@ -131,7 +132,7 @@ def test_weighted_calibration_scores(kernel, whiten):
 
 @by_whitening
 def test_calibration_scores_of_broken_weights(whiten):
-    """Of a weight below one, all leaves; of any other, one."""
+    """Weights that count no repeats leave as a whole."""
     weights = np.random.default_rng(2).uniform(0.2, 3, size=60)
     h = wide_enough(TALL, whiten)
     detector = quietly(TALL, h, whiten=whiten, weights=weights)

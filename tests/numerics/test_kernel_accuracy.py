@@ -33,7 +33,8 @@ from sklearn_gauss.detection import KDEDetector
 from sklearn_gauss.exceptions import DistanceOverflowWarning
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning"
+    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
+    "ignore::sklearn_gauss.exceptions.BandwidthWarning",
 )
 
 

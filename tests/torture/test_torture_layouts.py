@@ -8,8 +8,12 @@ import pytest
 
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
-from sklearn_gauss.detection import MahalanobisDetector
+from sklearn_gauss.detection import KDEDetector, MahalanobisDetector
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
+    "ignore::sklearn_gauss.exceptions.BandwidthWarning",
+)
 ESTIMATORS = {
     "covariance": ShrinkageCovariance,
     "covariance, unshrunk": lambda: ShrinkageCovariance(0.0),
@@ -17,6 +21,8 @@ ESTIMATORS = {
     "covariance, lowrank": lambda: ShrinkageCovariance(0.1, solver="lowrank"),
     "detector": MahalanobisDetector,
     "detector, oas": lambda: MahalanobisDetector(shrinkage="oas"),
+    "density": KDEDetector,
+    "density, plain": lambda: KDEDetector("scott", whiten="none"),
     "components": lambda: LowVariancePCA(0.3),
     "components, whitened": lambda: LowVariancePCA(0.3, whiten=True),
 }
@@ -48,7 +54,9 @@ def fit(kind, X):
 def score(fitted, X):
     if hasattr(fitted, "transform"):
         return np.asarray(fitted.transform(X), np.float64)
-    parts = [fitted.mahalanobis(X), fitted.score_samples(X)]
+    parts = [fitted.score_samples(X)]
+    if hasattr(fitted, "mahalanobis"):
+        parts.append(fitted.mahalanobis(X))
     if hasattr(fitted, "predict"):
         parts += [fitted.decision_function(X), fitted.p_values(X), fitted.predict(X)]
     return np.column_stack(parts)

@@ -24,6 +24,9 @@ SEARCH_ROWS = 2000
 #: neighbouring ones while there are not the most.
 MIN_STEPS, SEARCH_RATIO, MAX_STEPS = 12, 1.25, 80
 
+#: Share of the rows, the least likely, on which a bandwidth should not depend.
+TRIMMED = 0.01
+
 #: Most moves of a refinement to where the likelihood is greater.
 MAX_MOVES = 20
 
@@ -133,8 +136,10 @@ def most_likely_bandwidth(
     *,
     n_threads: int = 1,
     block_rows: int = 256,
-) -> float:
+) -> tuple[float, float]:
     """Bandwidth of the greatest left-out likelihood, each row left out with all copies.
+
+    Second, about where it would be without the least likely `TRIMMED` share of the rows.
 
     ``make`` gives the distances between rows for bandwidths from a smallest one on;
     ``weights`` (n,) are the rows', ``places`` (n,) where they stand among the reference
@@ -149,30 +154,49 @@ def most_likely_bandwidth(
         some = np.sort(np.random.default_rng(0).permutation(every)[:SEARCH_ROWS])
     nothing = np.full(len(every), -np.inf)
 
-    def likelihood(bandwidths: NDArray, rows: NDArray) -> NDArray:
+    def left_out(bandwidths: NDArray, rows: NDArray) -> NDArray:
         own = places[rows], nothing[rows]
-        found = left_out_path(
-            make(bandwidths[0]), bandwidths, kernel, rows, own, **options
-        )
-        return left_out_likelihood(
-            found.logs, bandwidths, kernel, d, rest[rows], weights[rows]
-        )
+        distances = make(bandwidths[0])
+        return left_out_path(distances, bandwidths, kernel, rows, own, **options).logs
+
+    def likelihood(bandwidths: NDArray, rows: NDArray, logs: NDArray) -> NDArray:
+        return left_out_likelihood(logs, bandwidths, kernel, d, rest[rows], weights[rows])
 
     nearest, farthest = extreme_squares(make(0.0), some, places[some], **options)
     low, high = _bounds(kernel, d, nearest, farthest, weights[some])
-    if not np.isfinite(high):
-        return float("nan")
+    if not 0 < low < np.inf or not np.isfinite(high):
+        return float("nan"), float("nan")
     # A compact kernel's likelihood changes on the scale of what h exceeds its bound by.
     floor = low * (1 - 1e-6) if KERNELS[kernel].compact else 0.0
     steps = np.log((high - floor) / (low - floor)) / np.log(SEARCH_RATIO) + 2
     count = int(np.clip(steps, MIN_STEPS, MAX_STEPS))
     ratio = ((high - floor) / (low - floor)) ** (1 / (count - 1))
     grid = floor + np.geomspace(low - floor, high - floor, count)
-    centre = grid[np.argmax(likelihood(grid, some))] - floor
+    logs = left_out(grid, some)
+    centre = grid[np.argmax(likelihood(grid, some, logs))] - floor
+    sturdy = _without_few(grid, nearest, logs - d * np.log(grid)[:, None], kernel)
+
+    def climbed(h: NDArray) -> NDArray:
+        return likelihood(floor + h, every, left_out(floor + h, every))
+
     for step in (ratio**0.5, ratio**0.125):
         step = step if len(some) == len(every) else step**2
-        centre = _climb(lambda h: likelihood(floor + h, every), centre, step)
-    return float(floor + centre)
+        centre = _climb(climbed, centre, step)
+    return float(floor + centre), sturdy
+
+
+def _without_few(
+    grid: NDArray, nearest: NDArray, densities: NDArray, kernel: str
+) -> float:
+    """Bandwidth of the grid that is most likely for all but the least likely rows.
+
+    A compact kernel has none that is smaller: the reach that the other rows need.
+    """
+    few = int(np.ceil(TRIMMED * len(nearest)))
+    if KERNELS[kernel].compact:
+        return float(np.sqrt(np.sort(nearest)[max(len(nearest) - few - 1, 0)]))
+    kept = np.sort(densities, axis=1)[:, few:]
+    return float(grid[np.argmax(kept.mean(axis=1))] if kept.size else grid[-1])
 
 
 def _climb(likelihood: Callable[[NDArray], NDArray], centre: float, step: float) -> float:

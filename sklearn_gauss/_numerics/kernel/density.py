@@ -18,7 +18,7 @@ from sklearn_gauss._numerics.kernel.exponents import (
 )
 from sklearn_gauss._numerics.kernel.path import (
     Distances,
-    LeftOutMetric,
+    left_out_metric,
     left_out_path,
     plain_distances,
 )
@@ -34,13 +34,19 @@ from sklearn_gauss._numerics.threads import available_threads
 __all__ = [
     "Effort",
     "KernelDensity",
-    "left_out_distances",
     "merge_copies",
     "row_order",
 ]
 
 #: Terms, a term being a product of two numbers, below which threads cost more than help.
 SMALL_WORK = 3_000_000
+
+
+#: Fewest query rows in a block, whatever the memory: with less, work takes for ever.
+LEAST_ROWS = 16
+
+#: Bandwidth, over the spread, for which the distances that bound a search are right.
+NEAREST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Effort:
         larger = 1 if d < MANY_FEATURES else 2
         row = 8 * (4 * CELL_ROWS * larger + 2 * d)
         fitting = int(self.memory / n_threads / row)
-        block_rows = max(min(fitting, BLOCK_ROWS * larger), 1)
+        block_rows = max(min(fitting, BLOCK_ROWS * larger), LEAST_ROWS)
         return {"n_threads": n_threads, "block_rows": block_rows}
 
 
@@ -92,14 +98,18 @@ class KernelDensity:
 
     rows : (l, p), distinct reference rows y, in the data's units
     weights : (l,)
+    bandwidth : in the coordinates
     fitted_weight : weight of the rows that the rescaling was fitted to: more than that
         of the reference rows where these are but some of them
+    leaving : most of a row's weight that is left out with it: 1 where weights count
+        repeats, of which one leaves, and infinity where they tell how much a row counts
     """
 
     rows: NDArray
     weights: NDArray
     rescaling: Rescaling
     fitted_weight: float
+    leaving: float
     kernel: str
     bandwidth: float
     dtype: type
@@ -159,21 +169,22 @@ class KernelDensity:
         """Gradient (m, p) of the log-density, in nats over the data's units."""
         return self.rescaling.pull(self._shifts(X)[0]) / self.bandwidth**2
 
-    def shifted(self, X: NDArray) -> NDArray:
-        """Means (m, p) of the reference rows, weighted as for the gradient.
+    def shifted(self, X: NDArray, *, sloped: bool = True) -> NDArray:
+        """Means (m, p) of the reference rows, weighted as for the gradient, or by K.
 
-        Where that is 0 they are the rows themselves.
+        Where no kernel reaches they are the rows themselves.
         """
-        shifts, weights = self._shifts(X)
+        shifts, weights = self._shifts(X, sloped=sloped)
         return X + shifts / np.where(weights > 0, weights, 1.0)[:, None]
 
-    def _shifts(self, X: NDArray) -> tuple[NDArray, NDArray]:
+    def _shifts(self, X: NDArray, *, sloped: bool = True) -> tuple[NDArray, NDArray]:
         X = X.astype(np.float64, copy=False)
         return weighted_shifts(
             self.reference,
             self.rescaling.enter(X),
             X,
             self.rows.astype(np.float64, copy=False),
+            sloped=sloped,
             **self.options(len(X)),
         )
 
@@ -189,13 +200,13 @@ class KernelDensity:
     def left_out_scores(
         self, X: NDArray, own: NDArray, weights: NDArray, *, thinned: bool
     ) -> NDArray:
-        """Log-density (n,) at training rows under the fit without one copy of each.
+        """Log-density (n,) at training rows under the fit without each.
 
         ``own`` (n,) is a row's place among the reference rows, or -1, and ``weights``
-        (n,) are the rows' own. A reference row that stands for others (``thinned``) is
-        left out as a whole. Bandwidth and volume are kept.
+        (n,) are the rows' own. Of copies one leaves; a reference row that stands for
+        others (``thinned``) leaves as a whole. Bandwidth and volume are kept.
         """
-        removed = np.minimum(weights, 1.0)
+        removed = np.minimum(weights, self.leaving)
         mine = np.where(own < 0, 0.0, self.weights[own])
         gone = mine if thinned else np.minimum(mine, removed)
         left = np.where(mine - gone > 1e-12 * mine, mine - gone, 0.0)  # not rounding
@@ -208,11 +219,10 @@ class KernelDensity:
                 self.reference, self.rescaling.enter(X), left_out=kept, **options
             )
             return self._finished(sums.logs, rest)
-        distances = left_out_distances(
-            self.rescaling, X, self.rows, self.weights, removed, self.fitted_weight
-        )
+        if len(self.rows) <= 2 and not thinned:  # the one that is left has no spread
+            return np.full(len(X), -np.inf)
         path = left_out_path(
-            distances,
+            self.left_out_distances(X, weights, removed),
             np.array([self.bandwidth]),
             self.kernel,
             np.arange(len(X)),
@@ -221,23 +231,41 @@ class KernelDensity:
         )
         return self._finished(path.logs[0], rest)
 
+    def left_out_distances(
+        self,
+        X: NDArray,
+        weights: NDArray,
+        removed: NDArray | None = None,
+        *,
+        unit: float = 0.0,
+    ) -> Distances:
+        """Distances of training rows to the reference rows, each left out of the metric.
+
+        ``unit`` is the smallest bandwidth that they are for; 0 if that is not known yet.
+        """
+        here, counted = self.rescaling, None
+        removed = np.minimum(weights, self.leaving) if removed is None else removed
+        if not (self.weights == 1.0).all():
+            counted = self.weights
+        coordinates, there = here.enter(X), self.coordinates
+        if here.plain:
+            # Copies apart, distances of near rows decide where a search begins.
+            unit = unit or NEAREST * float(np.sqrt(here.variances.mean()))
+            return plain_distances(coordinates, there, counted, unit)
+        rows, inverses, strengths = left_out_metrics(
+            here, coordinates, weights, removed, self.fitted_weight
+        )
+        if len(here.axes):
+            there = there[:, : len(here.axes)] * here.roots
+        return left_out_metric(rows, there, inverses, strengths, counted)
+
     def path(self, bandwidths: NDArray, rows: NDArray) -> tuple[NDArray, NDArray]:
         """Mean left-out log-density (h,), and effective neighbours (h, m).
 
         Of the chosen reference rows, left out with all their copies, at each bandwidth.
         """
-        removed = np.minimum(self.weights, 1.0)
-        distances = left_out_distances(
-            self.rescaling,
-            self.rows,
-            self.rows,
-            self.weights,
-            removed,
-            self.fitted_weight,
-            unit=float(min(bandwidths)),
-        )
         found = left_out_path(
-            distances,
+            self.left_out_distances(self.rows, self.weights, unit=float(min(bandwidths))),
             bandwidths,
             self.kernel,
             rows,
@@ -256,19 +284,18 @@ class KernelDensity:
         """`condensation_ratios` of rows X, of a Gaussian kernel of the same variance."""
         bandwidth = self.bandwidth * np.sqrt(self.kernel_variance)
         coordinates, here = self.rescaling.enter(X), self.rescaling
-        squares, variances = np.square(coordinates), np.ones(coordinates.shape[1])
-        if not len(here.axes):
+        variances, axes = np.ones(coordinates.shape[1]), None
+        if not len(here.axes) and len(self.rows) > 1:
             axes = RESCALINGS["ledoit_wolf"](self.coordinates, self.weights)
-            squares = np.square(axes.enter(coordinates))
+            coordinates = axes.enter(coordinates)
+        with np.errstate(over="ignore"):
+            squares = np.square(coordinates)
+        if axes is not None:
             variances = np.full(squares.shape[1], axes.noise)
             variances[: len(axes.roots)] = axes.roots**2
-            variances = variances * (axes.scale / here.unit) ** 2
+            variances = variances * axes.scale**2
         return condensation_ratios(
-            squares,
-            variances,
-            here.variances,
-            bandwidth / here.unit,
-            self.weights.sum(),
+            squares, variances, here.variances, bandwidth, self.weights.sum()
         )
 
     def _log_total(self) -> float:
@@ -278,29 +305,3 @@ class KernelDensity:
         some = np.isfinite(logs) & np.isfinite(log_total)
         total = np.where(some, log_total, 0.0)
         return np.where(some, logs - total + self.log_constant, -np.inf)
-
-
-def left_out_distances(
-    rescaling: Rescaling,
-    X: NDArray,
-    others: NDArray,
-    weights: NDArray,
-    removed: NDArray,
-    total: float,
-    *,
-    unit: float = 0.0,
-) -> Distances:
-    """Distances of training rows X to reference rows, each row left out of the metric.
-
-    ``unit`` is the smallest bandwidth that they are for; 0 if that is not known yet.
-    """
-    coordinates, there = rescaling.enter(X), rescaling.enter(others)
-    counted = None if (weights == 1.0).all() else weights
-    if rescaling.plain:
-        spread = float(np.sqrt(rescaling.variances.mean())) * rescaling.unit
-        return plain_distances(coordinates, there, counted, unit or 1e-2 * spread)
-    rows, inverses, strengths = left_out_metrics(rescaling, coordinates, removed, total)
-    if len(rescaling.axes):
-        there = there[:, : len(rescaling.axes)] * rescaling.roots
-    logs = None if counted is None else np.log(counted)
-    return LeftOutMetric(rows, there, inverses, strengths, logs)

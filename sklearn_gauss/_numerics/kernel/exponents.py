@@ -132,8 +132,14 @@ def exponents_to_cell(
                 return exponents
             packed, room = _right_rows(ref.cells.rows[at], centre, ref.bandwidth), None
         exponents = _product(left, packed, room)
-        error = _rounding(np.float64, packed.shape[1], reach)
+        error = _rounding(np.float64, packed.shape[1], reach)[:, None]
         doubtful = _doubtful(ref, exponents, at, floor, own, error, stretch)
+        if doubtful is not None:
+            # One far row of the cell makes all doubtful: now each by its own lengths.
+            lengths = np.sqrt(-2.0 * packed[:, -2].astype(np.float64))
+            reach = np.sqrt(-2.0 * left[:, -1:]) + lengths
+            error = _rounding(np.float64, packed.shape[1], reach)
+            doubtful = _doubtful(ref, exponents, at, floor, own, error, stretch)
         if doubtful is not None:
             pairs = np.nonzero(doubtful)
             exponents[pairs] = _from_differences(
@@ -167,9 +173,10 @@ def _in_single(
         return None
     exponents = _product(left.astype(np.float32), ref.packed[at], room)
     if smooth:
-        good = certain or _good_enough(ref, exponents, rows, at, floor)
+        good = certain or _good_enough(ref, exponents, rows, at, floor, error)
     else:
-        good = _doubtful(ref, exponents, at, floor, own, error, 1.0) is None
+        doubtful = _doubtful(ref, exponents, at, floor, own, error[:, None], 1.0)
+        good = doubtful is None
     return exponents if good else None
 
 
@@ -219,9 +226,9 @@ def log_terms(
 
 
 def _rounding(dtype: type, length: int, reach: NDArray) -> NDArray:
-    """Bound (m,) on the errors of exponents from products of so many numbers.
+    """Bound on the errors of exponents from products of so many numbers.
 
-    ``reach`` (m,) is the largest |x| + |y| of a row.
+    ``reach`` is |x| + |y|, of pairs or at most of a row.
 
     Each product and sum rounds to eps reach^2 / 2 at most, and the errors of a sum grow
     with the root of its length: the constants cover what was measured with a margin.
@@ -238,54 +245,60 @@ def _doubtful(
     error: NDArray,
     stretch: float,
 ) -> NDArray | None:
-    """Pairs whose error of rounding matters, as a mask, or None where there are none."""
+    """Pairs whose error of rounding matters, as a mask, or None where there are none.
+
+    ``error`` (m, 1) or (m, b) bounds the errors.
+    """
     kernel = ref.kernel
     ratio = error / ref.tolerance
     if kernel.compact or kernel.cusp:
-        doubtful = _near_an_edge(kernel, exponents, ratio[:, None])
-    elif (ratio > 1.0).any():
-        doubtful = (ratio > 1.0)[:, None]
+        doubtful = _near_an_edge(kernel, exponents, ratio)
+    elif not (ratio <= 1.0).all():
+        doubtful = ~(ratio <= 1.0)
     else:
         return None
     if not kernel.compact:
         terms = log_terms(kernel, exponents, ref.log_weights, at, own)
-        largest = terms.max(axis=1)
+        surely = np.maximum(floor, (terms - 2.0 * error).max(axis=1))[:, None]
         slack = 2.0 * error + ref.margin * np.clip(ratio, 1.0, stretch)
-        decisive = np.maximum(floor, largest - 2.0 * error) - slack
-        if (largest < decisive).all():
-            return None
         # Not below: an infinity less an infinity, which is no number, is computed again.
-        doubtful = doubtful & ~(terms < decisive[:, None])
+        doubtful = doubtful & ~(terms < surely - slack)
     return doubtful if doubtful.any() else None
 
 
 def _near_an_edge(kernel: Kernel, exponents: NDArray, ratio: NDArray) -> NDArray:
     """Pairs where log K is so steep that the error, over the tolerance, is too much.
 
-    At a cusp log K = -u has the slope 1 / u against the exponent; at the end of the
-    support its slopes are at most 2 / (1 - u^2).
+    At a cusp log K = -u has the slope 1 / u against the exponent; towards the end of the
+    support slopes are at most 4 / (1 - u^2). What is no number is steep.
     """
     squares = -2.0 * exponents
-    steep = np.zeros(exponents.shape, dtype=bool)
+    flat = np.ones(exponents.shape, dtype=bool)
     if kernel.cusp:
-        steep |= squares < (2.0 * ratio) ** 2
+        flat &= squares >= (2.0 * ratio) ** 2
     if kernel.compact:
-        steep |= np.abs(1.0 - squares) < 4.0 * ratio
-    return steep
+        flat &= np.abs(1.0 - squares) >= 4.0 * ratio
+    return ~flat
 
 
 def _good_enough(
-    ref: Reference, exponents: NDArray, rows: NDArray, at: slice, floor: NDArray
+    ref: Reference,
+    exponents: NDArray,
+    rows: NDArray,
+    at: slice,
+    floor: NDArray,
+    error: NDArray,
 ) -> bool:
     """Whether the largest terms of a block, computed again, are within the tolerance.
 
     The bound on rounding errors is several times what they are in most blocks: here
-    they are measured, at one term of some rows whose sums this block may change.
+    they are measured, at one term of those rows, among the rows whose sums this block
+    may change, for which the bound is largest.
     """
     best = exponents.argmax(axis=1)
     largest = exponents[np.arange(len(rows)), best]
     matter = np.flatnonzero(~(largest < floor - ref.margin))
-    matter = matter[:: -(-len(matter) // MEASURED_ROWS) or 1]
+    matter = matter[np.argsort(-error[matter], kind="stable")[:MEASURED_ROWS]]
     pairs = matter, best[matter]
     exact = _from_differences(rows, ref.cells.rows[at], ref.bandwidth, pairs)
     errors = np.abs(exact - exponents[pairs])

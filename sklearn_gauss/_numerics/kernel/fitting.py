@@ -13,15 +13,13 @@ from sklearn_gauss._numerics.kernel.bandwidth import (
 from sklearn_gauss._numerics.kernel.density import (
     Effort,
     KernelDensity,
-    left_out_distances,
     merge_copies,
     row_order,
 )
-from sklearn_gauss._numerics.kernel.path import Distances
 from sklearn_gauss._numerics.kernel.representatives import representatives
 from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS
 
-__all__ = ["Fit", "choose_bandwidth", "fit_density", "regimes"]
+__all__ = ["Fit", "fit_density", "regimes"]
 
 #: Rows whose effective neighbours are counted for the regime.
 COUNTED_ROWS = 500
@@ -33,11 +31,14 @@ class Fit:
 
     own : (n,), place of every training row among the reference rows, -1 if it is none
     chosen : (l,), which training rows the reference rows are, or None if all
+    sturdy : bandwidth that the likelihood of all but a few rows would have chosen, or
+        the one in use
     """
 
     density: KernelDensity
     own: NDArray
     chosen: NDArray | None
+    sturdy: float
 
 
 def fit_density(
@@ -47,13 +48,18 @@ def fit_density(
     bandwidth: str | float,
     whiten: str,
     kernel: str,
+    leaving: float,
     max_reference: int | None,
     thinning: str,
     rng: np.random.RandomState,
     dtype: type,
     effort: Effort,
 ) -> Fit:
-    """Kernel density of weighted rows, by the names of its parts."""
+    """Kernel density of weighted rows, by the names of its parts.
+
+    Rules of thumb are those of the Gaussian kernel; another gets the bandwidth at which
+    its variance along an axis is the same.
+    """
     first, merged, places = merge_copies(X, weights)
     rows, total = X[first], float(weights.sum())
     rescaling = RESCALINGS[whiten](rows, merged)
@@ -72,44 +78,32 @@ def fit_density(
     own = np.full(len(rows), -1)
     own[kept] = np.arange(len(kept))
     density = KernelDensity(
-        rows[kept], counts, rescaling, total, kernel, 1.0, dtype, effort
+        rows[kept], counts, rescaling, total, leaving, kernel, 1.0, dtype, effort
     )
-    if isinstance(bandwidth, str):
-        bandwidth = choose_bandwidth(bandwidth, density, rows, merged, own)
-    density = replace(density, bandwidth=float(bandwidth))
-    return Fit(density, own[places], first[kept] if thinned else None)
+    if bandwidth == "loo":
+        found, sturdy = loo_bandwidth(density, rows, merged, own)
+    elif isinstance(bandwidth, str):
+        found = RULES[bandwidth](rescaling.variances, density.weights.sum())
+        sturdy = found = found / np.sqrt(density.kernel_variance)
+    else:
+        sturdy = found = float(bandwidth) / rescaling.unit
+    density = replace(density, bandwidth=float(found))
+    chosen = first[kept] if thinned else None
+    return Fit(density, own[places], chosen, float(sturdy))
 
 
-def choose_bandwidth(
-    rule: str, density: KernelDensity, rows: NDArray, weights: NDArray, own: NDArray
-) -> float:
-    """Bandwidth by the name of a rule, or of the greatest left-out likelihood ("loo").
+def loo_bandwidth(
+    density: KernelDensity, rows: NDArray, weights: NDArray, own: NDArray
+) -> tuple[float, float]:
+    """`most_likely_bandwidth` for the distinct training rows.
 
-    The likelihood is that of the distinct training rows, whose places among the
-    reference rows are ``own``. The rules are those of the Gaussian kernel; another gets
-    the bandwidth at which its variance along an axis is the same.
+    ``own`` is their places among the reference rows, -1 for nowhere.
     """
-    rescaling, there = density.rescaling, density.weights
-    if rule != "loo":
-        by_rule = RULES[rule](rescaling.variances, there.sum()) * rescaling.unit
-        return by_rule / np.sqrt(density.kernel_variance)
-    removed = np.minimum(weights, 1.0)
-
-    def make(unit: float) -> Distances:
-        return left_out_distances(
-            rescaling,
-            rows,
-            density.rows,
-            there,
-            removed,
-            density.fitted_weight,
-            unit=unit,
-        )
-
+    there = density.weights
     return most_likely_bandwidth(
-        make,
+        lambda unit: density.left_out_distances(rows, weights, unit=unit),
         density.kernel,
-        rescaling.dimension,
+        density.rescaling.dimension,
         weights,
         own,
         there.sum() - np.where(own < 0, 0.0, there[own]),
@@ -122,10 +116,10 @@ def regimes(density: KernelDensity) -> dict[str, float | str]:
     rescaling, count = density.rescaling, density.weights.sum()
     smallest = 0.0  # a single row, whatever its weight, condenses at no bandwidth
     if count > 1 and rescaling.variances.max() > 0:
-        smallest = critical_bandwidth(rescaling.variances, count) * rescaling.unit
+        smallest = critical_bandwidth(rescaling.variances, count)
         smallest /= np.sqrt(density.kernel_variance)
     neighbors, largest = 1.0, np.sqrt(2.0) * smallest
-    if len(density.rows) > 1:
+    if len(density.rows) > 2:
         rows = np.random.default_rng(0).permutation(len(density.rows))[:COUNTED_ROWS]
         path = density.path(np.array([density.bandwidth]), np.sort(rows))
         neighbors = float(np.median(path[1]))
@@ -134,8 +128,8 @@ def regimes(density: KernelDensity) -> dict[str, float | str]:
         regime = "condensed" if density.bandwidth < smallest else "heavy-tailed"
     return {
         "alpha": float(np.log(count) / rescaling.dimension),
-        "h_g": float(smallest),
-        "h_clt": float(largest),
+        "h_g": float(smallest) * rescaling.unit,
+        "h_clt": float(largest) * rescaling.unit,
         "effective_neighbors": neighbors,
         "regime": regime,
     }

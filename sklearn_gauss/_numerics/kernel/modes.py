@@ -34,7 +34,9 @@ def find_mode(
     random projection, where their distances are nearly the same (Luo et al., 2023).
     """
     starts = _densest_rows(density, n_starts, rng, project)
-    points = density.rows[starts].astype(np.float64)
+    rows = density.rows[starts].astype(np.float64)
+    # A kernel with a cusp holds a start at its row: the means about rows are free.
+    points = np.concatenate([rows, density.shifted(rows, sloped=False)])
     scores = density.log_density(points)
     active = np.arange(len(points))
     for _ in range(max_iter):

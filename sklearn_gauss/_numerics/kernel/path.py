@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_gauss._numerics.kernel.cells import Cells, into_cells
 from sklearn_gauss._numerics.kernel.exponents import (
     CELL_ROWS,
     NEGLIGIBLE,
@@ -23,16 +24,15 @@ from sklearn_gauss._numerics.kernel.profiles import KERNELS
 from sklearn_gauss._numerics.kernel.sums import (
     BLOCK_ROWS,
     Total,
-    inverse_weights,
     query_blocks,
 )
 from sklearn_gauss._numerics.threads import map_blocks
 
 __all__ = [
     "Distances",
-    "LeftOutMetric",
     "Path",
     "extreme_squares",
+    "left_out_metric",
     "left_out_path",
     "plain_distances",
 ]
@@ -46,6 +46,7 @@ class Distances(Protocol):
     """Exponents -|x_i - y_j|^2 / (2 unit^2) between rows, block by block."""
 
     unit: float
+    rows: NDArray
     log_weights: NDArray | None
     columns: NDArray
     """Where each reference row stands in the order of the blocks."""
@@ -58,7 +59,10 @@ class Distances(Protocol):
 
 @dataclass(frozen=True)
 class PlainDistances:
-    """Distances of rows to reference rows in cells, exact as those of `log_sums`."""
+    """Distances of rows to reference rows in cells, checked as those of `log_sums` are.
+
+    To `PATH_TOLERANCE`, for the Gaussian kernel.
+    """
 
     rows: NDArray
     ref: Reference
@@ -101,51 +105,71 @@ class LeftOutMetric:
     Sigma_(-i) = basis diag(1 / inverse_i) basis' - strength_i x_i x_i', by the formula of
     Sherman and Morrison; all rows centred, in the coordinates of the basis.
 
-    rows : (n, k); others : (l, k)
+    rows : (n, k)
+    cells : of the reference rows
     inverses : (n, k) or (1, k), one metric for all
     strengths : (n,)
+    log_weights : (l,) in the order of the cells
+    columns : (l,), where each reference row stands there
     """
 
     rows: NDArray
-    others: NDArray
+    cells: Cells
     inverses: NDArray
     strengths: NDArray
     log_weights: NDArray | None
+    columns: NDArray
     unit: float = 1.0
-
-    @property
-    def columns(self) -> NDArray:
-        return np.arange(len(self.others))
 
     def blocks(
         self, queries: NDArray, own: tuple[NDArray, NDArray], widest: float
     ) -> Iterator[tuple[slice, NDArray]]:
-        rows, strength = self.rows[queries], self.strengths[queries]
+        rows, strength = self.rows[queries], self.strengths[queries][:, None]
         inverse = self.inverses if len(self.inverses) == 1 else self.inverses[queries]
-        left = rows * inverse
-        own_square = np.einsum("ij,ij->i", left, rows)[:, None]
-        with np.errstate(divide="ignore"):
-            factor = strength[:, None] / np.maximum(1 - strength[:, None] * own_square, 0)
-        for start in range(0, len(self.others), CELL_ROWS):
-            part = self.others[start : start + CELL_ROWS]
+        # P x, in the metric P before its change, and x' P x.
+        lever = rows * inverse if strength.any() else None
+        if lever is not None:
+            length = np.einsum("ij,ij->i", lever, rows)[:, None]
+            with np.errstate(divide="ignore"):
+                factor = strength / np.maximum(1.0 - strength * length, 0.0) / 2.0
+        for c, centre in enumerate(self.cells.centres):
+            part = self.cells.rows[self.cells.slice(c)] - centre
+            x = rows - centre
+            left = x * inverse
             exponents = left @ part.T
-            along = own_square - exponents if strength.any() else None
+            exponents -= np.einsum("ij,ij->i", left, x)[:, None] / 2.0
             exponents -= inverse @ np.square(part).T / 2.0
-            exponents -= own_square / 2.0
             np.minimum(exponents, 0.0, out=exponents)
-            if along is not None:
-                exponents -= self._change(along, factor)
-            yield slice(start, start + len(part)), exponents
+            if lever is not None:
+                along = lever @ part.T
+                along -= np.einsum("ij,ij->i", lever, x)[:, None]
+                exponents -= _change(along, factor)
+            yield self.cells.slice(c), exponents
 
-    @staticmethod
-    def _change(along: NDArray, factor: NDArray) -> NDArray:
-        """What the row's absence adds, of (x - y)' P x in the metric P before it."""
-        same = along == 0.0 if np.isinf(factor).any() else None
-        np.square(along, out=along)
-        along *= factor / 2.0
-        if same is not None:
-            along[same] = 0.0
-        return along
+
+def _change(along: NDArray, factor: NDArray) -> NDArray:
+    """factor ((x - y)' P x)^2, 0 where an infinite factor meets a row itself."""
+    same = along == 0.0 if np.isinf(factor).any() else None
+    np.square(along, out=along)
+    along *= factor
+    if same is not None:
+        along[same] = 0.0
+    return along
+
+
+def left_out_metric(
+    rows: NDArray,
+    others: NDArray,
+    inverses: NDArray,
+    strengths: NDArray,
+    weights: NDArray | None,
+) -> LeftOutMetric:
+    """Distances of rows (n, k) to reference rows (l, k), each cell about its centre."""
+    cells = into_cells(others, CELL_ROWS)
+    columns = np.empty(len(others), dtype=np.intp)
+    columns[cells.order] = np.arange(len(others))
+    logs = None if weights is None else np.log(weights[cells.order])
+    return LeftOutMetric(rows, cells, inverses, strengths, logs, columns)
 
 
 @dataclass(frozen=True)
@@ -177,9 +201,8 @@ def left_out_path(
     profile = KERNELS[kernel]
     factors = (distances.unit / np.asarray(bandwidths)) ** 2
     margin = NEGLIGIBLE + float(np.log(len(distances.columns)))
-    inverse = inverse_weights(distances.log_weights)
     # The exponents of one bandwidth are then a multiple of those of another.
-    alike = profile is KERNELS["gaussian"] and inverse is None
+    alike = profile is KERNELS["gaussian"] and distances.log_weights is None
     alike = alike and np.isneginf(own[1]).all()
 
     def work(block: NDArray) -> None:
@@ -203,7 +226,7 @@ def left_out_path(
                     total.add_shifted(scaled, reach)
                     continue
                 terms = log_terms(profile, scaled, distances.log_weights, at, mine)
-                total.add(terms, None if inverse is None else inverse[at])
+                total.add(terms)
         for h, total in enumerate(totals):
             logs[h, block] = total.logs()
             if squared:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gauss._numerics.arrays import EPS, Frame, squared_deviation
+from sklearn_gauss._numerics.arrays import Frame, squared_deviation
 from sklearn_gauss._numerics.gram import Gram
 from sklearn_gauss._numerics.shrinkage import Spread, ledoit_wolf
 from sklearn_gauss._numerics.spectrum import (
@@ -21,6 +21,9 @@ from sklearn_gauss._numerics.spectrum import (
 )
 
 __all__ = ["RESCALINGS", "Rescaling", "left_out_metrics"]
+
+#: Share of a column's variance that the other rows have, below which it is computed anew.
+LEAST_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,8 @@ class Rescaling:
     roots : (k,) or (p,), standard deviations in the frame; 0 for columns without any
     noise : float, variance that the shrinkage adds everywhere
     amount : float, intensity of the shrinkage
-    variances : (d,), eigenvalues of the rows' shrunk covariance in the coordinates, over
-        ``unit`` squared
-    plain : whether coordinates are the rows as they are
+    variances : (d,), eigenvalues of the rows' shrunk covariance in the coordinates
+    plain : whether coordinates are the rows as they are, over ``scale``: a power of two
     """
 
     origin: NDArray
@@ -67,28 +69,30 @@ class Rescaling:
 
     @property
     def unit(self) -> float:
-        """Length in the coordinates that variances are relative to."""
+        """What a length in the coordinates is multiplied by to be a bandwidth."""
         return float(self.scale) if self.plain else 1.0
 
     @property
     def log_volume(self) -> float:
         """Log-volume, in the data's units, of a unit cube of the coordinates."""
         if self.plain:
-            return 0.0
+            return self.dimension * float(np.log(self.scale))
         roots = self.roots[self.roots > 0]
         rest = self.dimension - len(roots)
         logs = np.log(roots).sum() + (rest * np.log(self.noise_root) if rest else 0.0)
+        if self.scale.ndim:
+            return float(logs + np.log(self.scale[self.roots > 0]).sum())
         return float(logs + self.dimension * np.log(self.scale))
 
     def enter(self, X: NDArray) -> NDArray:
         """Coordinates (m, d) of rows; the last column is what lies off the axes."""
-        if self.plain:
-            return X.astype(np.float64)
-        Z = self.frame.enter(X)
-        if not len(self.axes):
-            kept = self.roots > 0
-            return Z[:, kept] / self.roots[kept]
         with np.errstate(over="ignore", invalid="ignore"):
+            if self.plain:
+                return np.divide(X, self.scale, dtype=np.float64)
+            Z = self.frame.enter(X)
+            if not len(self.axes):
+                kept = self.roots > 0
+                return Z[:, kept] / self.roots[kept]
             along = Z @ self.axes.T
             if not self.noise_root:
                 return _far(along / self.roots)
@@ -100,7 +104,7 @@ class Rescaling:
     def spread(self, draws: NDArray) -> NDArray:
         """Deviations (m, p) in the data's units of round draws (m, d) in coordinates."""
         if self.plain:
-            return draws
+            return draws * self.scale
         if not len(self.axes):
             spread = np.zeros((len(draws), len(self.roots)))
             spread[:, self.roots > 0] = draws
@@ -113,9 +117,9 @@ class Rescaling:
 
     def pull(self, differences: NDArray) -> NDArray:
         """Rows (m, p) of A'A times differences in the data's units."""
-        if self.plain:
-            return differences
         Z = differences / self.scale
+        if self.plain:
+            return Z / self.scale
         if not len(self.axes):
             squares = np.where(self.roots > 0, self.roots, np.inf) ** 2
             return Z / squares / self.scale
@@ -131,11 +135,13 @@ def _far(coordinates: NDArray) -> NDArray:
     return np.where(np.isnan(coordinates), np.inf, coordinates)
 
 
-def _centred(X: NDArray, weights: NDArray) -> tuple[Frame, NDArray]:
+def _centred(
+    X: NDArray, weights: NDArray, *, by_column: bool = False
+) -> tuple[Frame, NDArray]:
     """Frame with the weighted mean at zero, and the rows in it."""
     frame = Frame.around(X)
     if np.ptp(X, axis=0).any():
-        frame = frame.rescaled(X, by_column=False)
+        frame = frame.rescaled(X, by_column=by_column)
     Z = frame.enter(X)
     mean = weights @ Z / weights.sum()
     return frame.moved(mean), Z - mean
@@ -159,7 +165,8 @@ def _shrunk_spectrum(Z: NDArray, weights: NDArray) -> tuple[Spectrum, float, flo
         gram = Gram(np.zeros(p), rows, products)
         return gram_spectrum(gram, floor=amount * trace / p), amount, trace / p
     spectrum = scatter_spectrum(products)
-    if spectrum.squares[-1] + amount * trace / p < SQUARED_CONDITION * trace:
+    smallest = spectrum.squares[-1] if len(spectrum.squares) == p else 0.0
+    if smallest + amount * trace / p < SQUARED_CONDITION * trace:
         spectrum = row_spectrum(rows)  # the product has squared the condition
     return spectrum, amount, trace / p
 
@@ -194,7 +201,7 @@ def plain(X: NDArray, weights: NDArray) -> Rescaling:
 
 def by_column(X: NDArray, weights: NDArray) -> Rescaling:
     """Every column over its standard deviation; those without one are left out."""
-    frame, Z = _centred(X, weights)
+    frame, Z = _centred(X, weights, by_column=True)
     roots = np.sqrt(weights @ Z**2 / weights.sum())
     roots = np.where(np.ptp(X, axis=0) > 0, roots, 0.0)
     kept = roots > 0
@@ -228,9 +235,13 @@ RESCALINGS = {"none": plain, "diagonal": by_column, "ledoit_wolf": whitened}
 
 
 def left_out_metrics(
-    rescaling: Rescaling, coordinates: NDArray, removed: NDArray, total: float
+    rescaling: Rescaling,
+    coordinates: NDArray,
+    weights: NDArray,
+    removed: NDArray,
+    total: float,
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Rows, inverse variances and strengths of `LeftOutMetric` for rows (n, d).
+    """Rows, inverse variances and strengths of `LeftOutMetric` for training rows (n, d).
 
     Without the weight r of row z, the covariance S of the weight W is
     S W / (W - r) - z z' W r / (W - r)^2; intensity and target of the shrinkage are kept.
@@ -239,8 +250,11 @@ def left_out_metrics(
     change = total * removed / (total - removed) ** 2
     if not len(rescaling.axes):
         left = grown - change[:, None] * coordinates**2
+        # A row that carries nearly all of a column's variance: at most one a column.
+        for i, j in np.argwhere(left < LEAST_SHARE * grown):
+            left[i, j] = _variance_without(coordinates[:, j], weights, i, removed[i])
         # A column that varies in this row alone has no variance without it.
-        gone = left <= 64 * EPS * (grown + change[:, None] * coordinates**2)
+        gone = left <= 0.0
         inverses = np.where(gone, 0.0, 1.0 / np.where(gone, 1.0, left))
         return coordinates, inverses, np.zeros(len(coordinates))
     k, kept = len(rescaling.axes), 1.0 - rescaling.amount
@@ -249,3 +263,17 @@ def left_out_metrics(
     if np.ptp(removed) == 0.0:
         grown = grown[:1]
     return along, 1.0 / (grown * excess + rescaling.noise), kept * change
+
+
+def _variance_without(
+    column: NDArray, weights: NDArray, row: int, removed: float
+) -> float:
+    """Variance of a column without some of the weight of a row; 0 if there is none."""
+    weights = weights.copy()
+    weights[row] = max(weights[row] - removed, 0.0)
+    others = column[weights > 0]
+    if not np.ptp(others):
+        return 0.0
+    centred = others - others[0]
+    mean = np.average(centred, weights=weights[weights > 0])
+    return float(np.average((centred - mean) ** 2, weights=weights[weights > 0]))

@@ -18,7 +18,6 @@ __all__ = [
     "BLOCK_ROWS",
     "Sums",
     "Total",
-    "inverse_weights",
     "log_sums",
     "query_blocks",
     "weighted_shifts",
@@ -33,7 +32,7 @@ LOWEST = {np.dtype(np.float64): -700.0, np.dtype(np.float32): -87.0}
 
 @dataclass(frozen=True)
 class Sums:
-    """log sum_j w_j K_ij and sum_j w_j K_ij^2 / (sum_j w_j K_ij)^2 of every row."""
+    """log sum_j w_j K_ij and sum_j (w_j K_ij)^2 / (sum_j w_j K_ij)^2 of every row."""
 
     logs: NDArray
     concentrations: NDArray | None
@@ -55,13 +54,12 @@ def log_sums(
     ``squared`` asks for the concentrations too.
     """
     logs, concentrations = np.empty((2, len(queries)))
-    inverse = inverse_weights(ref.log_weights)
 
     def work(block: NDArray) -> None:
         total = Total(len(block), ref.margin, squared=squared)
         own = _own(ref, left_out, block)
-        for cell, terms in _terms(ref, queries[block], total, own):
-            total.add(terms, None if inverse is None else inverse[ref.cells.slice(cell)])
+        for _, terms in _terms(ref, queries[block], total, own):
+            total.add(terms)
         logs[block] = total.logs()
         if squared:
             concentrations[block] = total.concentrations()
@@ -76,14 +74,15 @@ def weighted_shifts(
     points: NDArray,
     values: NDArray,
     *,
+    sloped: bool = True,
     n_threads: int = 1,
     block_rows: int = BLOCK_ROWS,
 ) -> tuple[NDArray, NDArray]:
     """sum_j v_ij (values_j - points_i) (m, p), and sum_j v_ij.
 
     v_ij = slope_ij w_j K_ij / sum_l w_l K_il, with the slope of log K against its
-    exponent. ``values`` (n, p) belong to the reference rows as they were given. Where no
-    kernel reaches, both are 0.
+    exponent, or without it. ``values`` (n, p) belong to the reference rows as they were
+    given. Where no kernel reaches, both are 0.
     """
     shifts, weights = np.zeros(points.shape), np.zeros(len(points))
 
@@ -92,8 +91,10 @@ def weighted_shifts(
         for _, terms in _terms(ref, rows, total, None):
             total.add(terms)
         reached = np.where(total.sum > 0, total.logs(), np.inf)[:, None]
-        for cell, exponents, terms in _terms(ref, rows, total, None, with_exponents=True):
-            share = np.exp(terms - reached) * ref.kernel.slope(exponents)
+        for cell, slope, terms in _terms(ref, rows, total, None, with_slopes=sloped):
+            share = np.exp(terms - reached)
+            if sloped:
+                share *= slope
             near = values[ref.cells.order[ref.cells.slice(cell)]]
             mass = share.sum(axis=1)
             shifts[block] += share @ (near - near[0])
@@ -118,19 +119,17 @@ class Total:
         self.sum = np.zeros(n_rows)
         self.squares = np.zeros(n_rows) if squared else None
 
-    def add(self, terms: NDArray, inverse_weights: NDArray | None = None) -> None:
-        """Add terms (m, b), which are overwritten, of columns with these weights."""
+    def add(self, terms: NDArray) -> None:
+        """Add terms (m, b), which are overwritten."""
         largest = terms.max(axis=1)
         if (largest < self.largest - self.margin).all():
             return
         if (largest < -1e4).any():  # single precision has no digits behind the point
             terms = terms.astype(np.float64, copy=False)
         terms -= np.where(np.isneginf(largest), 0, largest)[:, None]
-        self.add_shifted(terms, largest.astype(np.float64), inverse_weights)
+        self.add_shifted(terms, largest.astype(np.float64))
 
-    def add_shifted(
-        self, terms: NDArray, shift: NDArray, inverse_weights: NDArray | None = None
-    ) -> None:
+    def add_shifted(self, terms: NDArray, shift: NDArray) -> None:
         """Add terms that ``shift`` (m,), the largest of every row, is subtracted from."""
         lowest = LOWEST[terms.dtype]
         if terms.min() < lowest:
@@ -141,10 +140,7 @@ class Total:
         before, here = np.exp(self.largest - finite), np.exp(shift - finite)
         self.sum = self.sum * before + terms.sum(axis=1) * here
         if self.squares is not None:
-            if inverse_weights is None:
-                squares = np.einsum("ij,ij->i", terms, terms)
-            else:
-                squares = np.square(terms, out=terms) @ inverse_weights
+            squares = np.einsum("ij,ij->i", terms, terms)
             self.squares = self.squares * before**2 + squares * here**2
         self.largest = largest
 
@@ -157,11 +153,6 @@ class Total:
         """Sums of squares over squared sums, 1 where there is no term."""
         some = self.sum > 0
         return np.where(some, self.squares, 1.0) / np.where(some, self.sum, 1.0) ** 2
-
-
-def inverse_weights(log_weights: NDArray | None) -> NDArray | None:
-    """1 / w, with which (w K)^2 is w K^2: a weight of 2 is two terms."""
-    return None if log_weights is None else np.exp(-log_weights)
 
 
 def _own(
@@ -179,10 +170,11 @@ def _terms(
     total: Total,
     own: tuple[NDArray, NDArray] | None,
     *,
-    with_exponents: bool = False,
+    with_slopes: bool | None = None,
 ) -> Iterator:
     """Cells within reach, from near to far, with log terms (m, b) of the rows."""
-    rows = queries / ref.scale
+    with np.errstate(over="ignore"):
+        rows = queries / ref.scale
     gaps = ref.cells.squared_gaps(rows.min(axis=0), rows.max(axis=0))
     highest = ref.kernel.log_profile(gaps * (-0.5 * (1 - 1e-12) / ref.bandwidth**2))
     if ref.log_weights is not None:
@@ -192,7 +184,11 @@ def _terms(
         if highest[cell] < total.largest.min() - ref.margin or np.isneginf(highest[cell]):
             continue
         exponents = exponents_to_cell(ref, rows, cell, total.largest, own, room=room)
+        slopes = ref.kernel.slope(exponents) if with_slopes else None
         terms = log_terms(
             ref.kernel, exponents, ref.log_weights, ref.cells.slice(cell), own
         )
-        yield (cell, exponents, terms) if with_exponents else (cell, terms)
+        if with_slopes is None:
+            yield cell, terms
+        else:
+            yield cell, slopes, terms

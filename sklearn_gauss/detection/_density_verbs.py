@@ -29,7 +29,7 @@ class DensityVerbs:
         """How many reference rows make up the density at each row.
 
         1 / sum_j p_j^2 with p_j the share of reference row j in the sum of kernels; rows
-        of the reference find themselves too. A row of weight 2 counts as two.
+        of the reference find themselves too. Copies count as one.
 
         Parameters
         ----------

@@ -22,7 +22,7 @@ from sklearn_gauss._base import (
 from sklearn_gauss._numerics.calibration import training_quantile
 from sklearn_gauss._numerics.kernel.bandwidth import RULES
 from sklearn_gauss._numerics.kernel.density import Effort, KernelDensity
-from sklearn_gauss._numerics.kernel.fitting import fit_density, regimes
+from sklearn_gauss._numerics.kernel.fitting import fit_density, regimes, weight_scale
 from sklearn_gauss._numerics.kernel.profiles import KERNELS
 from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS, Rescaling
 from sklearn_gauss.detection._density_verbs import DensityVerbs
@@ -98,10 +98,12 @@ class KDEDetector(DensityVerbs, BaseDetector):
         ``contamination`` elsewhere, far too optimistic; or ``offset_`` itself, in nats.
     precision : {"float64", "float32"}, default="float64"
         Of products and exponentials in scoring. In "float64" log-densities are within
-        1e-9 nats or a few units in the last place; in "float32" within 1e-3, with blocks
-        in "float64" where rounding would cost more.
+        1e-9 nats or a few units in the last place, for coordinates that are rounded once
+        where there is a metric; in "float32" within 1e-3, with blocks in "float64" where
+        rounding would cost more.
     working_memory : float, default=64
-        Mebibytes for blocks of distances, in all threads together.
+        Mebibytes for blocks of distances, in all threads together, besides a few copies
+        of the reference rows and the queries.
     n_jobs : int, default=None
         Number of threads; None takes as many as BLAS would.
     random_state : int, RandomState instance or None, default=None
@@ -113,14 +115,16 @@ class KDEDetector(DensityVerbs, BaseDetector):
         Threshold on the score, in nats; minus infinity if nothing can be flagged.
     calibration_scores_ : ndarray of shape (n_samples,)
         Score of every training row of positive weight under the fit without it, with
-        bandwidth and |A| kept. After `recalibrate`, the scores of its rows. Absent unless
-        ``calibration="loo"``.
+        bandwidth and |A| kept; minus infinity where the others alone have no spread.
+        After `recalibrate`, the scores of its rows. Absent unless ``calibration="loo"``.
     calibration_weights_ : ndarray of shape (n_samples,)
-        Their sample weights. Absent where every row counts once.
+        Their sample weights, the relative ones scaled to add up to the rows that they are
+        worth. Absent where every row counts once.
     bandwidth_ : float
         The h.
     bandwidth_regimes_ : dict
-        "alpha", log n / d; "h_g" and "h_clt", the critical bandwidths of Gaussian rows;
+        "alpha", log n / d; "h_g" and "h_clt", the critical bandwidths of Gaussian rows,
+        for the kernel of the same variance as the Gaussian's;
         "effective_neighbors", the median over left-out reference rows (up to 500), see
         `effective_neighbors`; "regime", one of "condensed" below h_g, "heavy-tailed"
         between, and "gaussian" above h_clt.
@@ -148,9 +152,10 @@ class KDEDetector(DensityVerbs, BaseDetector):
     -----
     A fit with ``bandwidth="loo"`` costs O(n^2 d) a few times over, a score O(n d).
 
-    Sample weights count as repeats: a row of weight 2 is that row twice, also for the
-    threshold, and the sum of the weights is the number of rows. Left out is one copy.
-    The bandwidth "loo" and `bandwidth_curve` leave all copies out.
+    Whole sample weights count repeats: a row of weight 2 is that row twice, of which one
+    is left out for the threshold, as of any copies. Others are relative: they are worth
+    n = (sum w)^2 / sum w^2 rows, whatever their scale, and a row is left out with all of
+    its weight. The bandwidth "loo" and `bandwidth_curve` leave out all copies.
 
     Left-out scores equal those of n refits at the same bandwidth, for "ledoit_wolf" with
     the intensity and the target of the shrinkage kept.
@@ -256,8 +261,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
         y : Ignored
             Present for the conventions of scikit-learn.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts; it need not be whole. A row of weight 0 is not
-            there.
+            How often each row counts, if all are whole numbers, or else how much, by
+            relative weights. A row of weight 0 is not there.
 
         Returns
         -------
@@ -274,6 +279,8 @@ class KDEDetector(DensityVerbs, BaseDetector):
         -----
         CalibrationWarning
             Where the rows are too few for ``target_fpr``; nothing is flagged then.
+        BandwidthWarning
+            Where a few outlying rows decide the bandwidth that "loo" finds.
         NearestNeighborWarning
             Where the density at most rows is made up of the nearest row alone.
         RankDeficientWarning
@@ -356,6 +363,11 @@ class KDEDetector(DensityVerbs, BaseDetector):
         )
         density = fit.density
         if not 0 < density.bandwidth < np.inf:
+            if not isinstance(self.bandwidth, str):
+                raise ValueError(
+                    f"bandwidth={self.bandwidth!r} is out of the range of float64 beside "
+                    f"rows of a scale of about {density.rescaling.unit:.3g}."
+                )
             raise ValueError(
                 f"bandwidth={self.bandwidth!r} finds none for {len(X)} rows under "
                 f"whiten={self.whiten!r}: without one of them the others have no spread. "
@@ -449,11 +461,9 @@ class KDEDetector(DensityVerbs, BaseDetector):
 
     def _calibrate(self, X, weights, fit):
         if self.calibration == "loo":
-            scores = fit.density.left_out_scores(
+            self.calibration_scores_ = fit.density.left_out_scores(
                 X, fit.own, weights, thinned=fit.chosen is not None
             )
-            alone = len(fit.density.rows) == 1
-            self.calibration_scores_ = scores if alone else self._clipped(scores)
             if not (weights == 1.0).all():
                 self.calibration_weights_ = weights.copy()
             self._set_threshold(self.target_fpr)
@@ -479,16 +489,3 @@ class KDEDetector(DensityVerbs, BaseDetector):
                 stacklevel=callers_level(),
             )
         return np.where(far, np.finfo(np.float64).min, scores)
-
-
-def weight_scale(weights):
-    """What weights are multiplied by, and the most of a row's that leaves with it.
-
-    Whole numbers count repeats, of which one leaves. Others are relative: they are made
-    to add up to the (sum w)^2 / sum w^2 rows that they are worth, and a row leaves with
-    all of its own.
-    """
-    if (weights == np.round(weights)).all():
-        return 1.0, 1.0
-    relative = weights / weights.max()
-    return float(relative.sum() / (relative @ relative) / weights.max()), np.inf

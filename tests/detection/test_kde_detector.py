@@ -3,6 +3,7 @@
 import inspect
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -31,9 +32,14 @@ from scipy import integrate, stats
 from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import NotFittedError
+from threadpoolctl import threadpool_info
 
 from sklearn_gauss.detection import KDEDetector
-from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.exceptions import (
+    BandwidthWarning,
+    CalibrationWarning,
+    NearestNeighborWarning,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
@@ -1293,3 +1299,120 @@ def test_any_sample_is_where_the_density_is(rows, kernel):
     event("decided" if not rounding else "rounded")
     if not rounding:
         assert np.isfinite(detector.score_samples(drawn_rows)).all()
+
+
+# --------------------------------------------------------- what reviews have found
+def ring(rng, n):
+    angle = rng.uniform(0, 2 * np.pi, size=n)
+    return np.column_stack([np.cos(angle), np.sin(angle)]) + 0.1 * rng.normal(size=(n, 2))
+
+
+def told(category, call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return [str(w.message) for w in caught if issubclass(w.category, category)]
+
+
+def test_an_outlier_that_decides_the_bandwidth_is_told():
+    X = ring(np.random.default_rng(0), 500)
+    assert not told(BandwidthWarning, lambda: KDEDetector().fit(X))
+    X[0] = 10
+    (message,) = told(BandwidthWarning, lambda: KDEDetector().fit(X))
+    assert "few outlying rows" in message
+    assert not told(BandwidthWarning, lambda: KDEDetector("scott").fit(X))
+
+
+def test_two_rows_have_no_nearest_neighbour_to_tell():
+    X = np.random.default_rng(0).normal(size=(3, 3))
+    assert not told(NearestNeighborWarning, lambda: KDEDetector(50.0).fit(X))
+    wide = np.random.default_rng(0).normal(size=(50, 200))
+    (message,) = told(NearestNeighborWarning, lambda: KDEDetector().fit(wide))
+    assert "above h_g" in message
+
+
+@pytest.mark.parametrize(
+    "weigh",
+    [
+        lambda rng, n: np.full(n, 2.5),
+        lambda rng, n: np.full(n, 1 / n),
+        lambda rng, n: rng.uniform(0.5, 1.5, size=n),
+        lambda rng, n: 1e300 * rng.exponential(size=n),
+    ],
+    ids=["constant", "adding up to one", "uneven", "huge"],
+)
+def test_relative_weights_keep_the_target(weigh):
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(20):
+        X, unseen = rng.normal(size=(200, 4)), rng.normal(size=(400, 4))
+        detector = KDEDetector(target_fpr=0.1).fit(X, sample_weight=weigh(rng, 200))
+        rates.append((detector.predict(unseen) == -1).mean())
+        assert detector.bandwidth_regimes_["effective_neighbors"] >= 1
+    assert abs(np.mean(rates) - 0.1) < 4 * np.std(rates) / math.sqrt(20) + 0.01
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "linear"])
+def test_a_cusp_does_not_hold_the_mode_at_a_row(kernel):
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1.0]])
+    detector = kde(5.0, kernel=kernel, calibration=0.0).fit(corners)
+    np.testing.assert_allclose(detector.mode(), [0.5, 0.5], atol=1e-3)
+
+
+def test_training_quantile_of_scores_without_support():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    options = {"kernel": "tophat", "max_reference": 10, "random_state": 0}
+    detector = kde(0.5, calibration="quantile", **options).fit(X)
+    assert detector.offset_ == -np.inf
+    assert (detector.predict(X) == 1).all()
+
+
+def test_a_gross_outlier_is_far_also_when_left_out_of_its_column():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    X[7] += 6e7
+    detector = kde(1 / X.std(axis=0).mean(), whiten="diagonal").fit(X)
+    assert detector.calibration_scores_[7] < -1e20
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-100, 1e100, 1e160])
+def test_searches_at_any_scale(scale):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    found = kde("loo").fit(X * scale).bandwidth_
+    assert found == pytest.approx(kde("loo").fit(X).bandwidth_ * scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("apart", [1e4, 1e7, 1e9])
+def test_searches_among_far_clusters(apart):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    X[::2] += apart
+    near = kde("loo").fit(np.where(np.arange(60)[:, None] % 2, X, X - apart + 1e3))
+    assert kde("loo").fit(X).bandwidth_ == pytest.approx(near.bandwidth_, rel=1e-3)
+
+
+def test_a_curve_over_four_decades_is_that_of_refits():
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    X[::2] += 1e7
+    bandwidths = np.array([1e-2, 1.0, 1e2])
+    curve = kde(1.0).fit(X).bandwidth_curve(bandwidths)
+    want = [float(LeftOutCurve(X)(h)) for h in bandwidths]
+    np.testing.assert_allclose(curve.log_likelihood, want, rtol=1e-9, atol=1e-7)
+
+
+def test_bandwidths_out_of_range_are_refused():
+    detector = kde(1.0).fit(TALL)
+    with pytest.raises(ValueError, match="bandwidths"):
+        detector.bandwidth_curve([1e-300, 1.0])
+    with pytest.raises(ValueError, match="bandwidth"):
+        kde(5e-324).fit(TALL * 1e10)
+
+
+def test_threads_of_blas_are_given_back():
+    def used():
+        return [pool["num_threads"] for pool in threadpool_info()]
+
+    before = used()
+    detector = KDEDetector(n_jobs=2).fit(drawn(300, 8))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(detector.score_samples, [drawn(400, 8)] * 8))
+    assert used() == before
+    for scores in found:
+        np.testing.assert_allclose(scores, found[0], rtol=1e-12)

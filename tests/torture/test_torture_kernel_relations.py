@@ -210,7 +210,7 @@ def test_every_row_twice_is_a_weight_of_two(example, setting):
 @often
 @given(
     example=any_shape(),
-    setting=settings_of(["none", "diagonal"]),
+    setting=settings_of(),
     exponent=st.floats(-100, 100),
 )
 def test_weights_times_a_constant(example, setting, exponent):

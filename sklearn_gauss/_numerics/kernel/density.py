@@ -219,8 +219,6 @@ class KernelDensity:
                 self.reference, self.rescaling.enter(X), left_out=kept, **options
             )
             return self._finished(sums.logs, rest)
-        if len(self.rows) <= 2 and not thinned:  # the one that is left has no spread
-            return np.full(len(X), -np.inf)
         path = left_out_path(
             self.left_out_distances(X, weights, removed),
             np.array([self.bandwidth]),
@@ -229,7 +227,11 @@ class KernelDensity:
             kept,
             **options,
         )
-        return self._finished(path.logs[0], rest)
+        scores = self._finished(path.logs[0], rest)
+        # Of two rows, the one that is left has no spread.
+        alone = (left == 0.0) & (own >= 0) & (len(self.rows) <= 2)
+        alone &= self.rescaling.noise == 0.0
+        return np.where(alone & (not thinned), -np.inf, scores)
 
     def left_out_distances(
         self,

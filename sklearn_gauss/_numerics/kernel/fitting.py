@@ -19,7 +19,7 @@ from sklearn_gauss._numerics.kernel.density import (
 from sklearn_gauss._numerics.kernel.representatives import representatives
 from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS
 
-__all__ = ["Fit", "fit_density", "regimes"]
+__all__ = ["Fit", "fit_density", "regimes", "weight_scale"]
 
 #: Rows whose effective neighbours are counted for the regime.
 COUNTED_ROWS = 500
@@ -133,3 +133,16 @@ def regimes(density: KernelDensity) -> dict[str, float | str]:
         "effective_neighbors": neighbors,
         "regime": regime,
     }
+
+
+def weight_scale(weights: NDArray) -> tuple[float, float]:
+    """What weights are multiplied by, and the most of a row's that leaves with it.
+
+    Whole numbers count repeats, of which one leaves. Others are relative: they are made
+    to add up to the (sum w)^2 / sum w^2 rows that they are worth, and a row leaves with
+    all of its own.
+    """
+    if (weights == np.round(weights)).all() and weights.max() < 2**53:
+        return 1.0, 1.0
+    relative = weights / weights.max()
+    return float(relative.sum() / (relative @ relative) / weights.max()), np.inf

@@ -150,8 +150,9 @@ class LeftOutMetric:
 def _change(along: NDArray, factor: NDArray) -> NDArray:
     """factor ((x - y)' P x)^2, 0 where an infinite factor meets a row itself."""
     same = along == 0.0 if np.isinf(factor).any() else None
-    np.square(along, out=along)
-    along *= factor
+    with np.errstate(invalid="ignore", over="ignore"):
+        np.square(along, out=along)
+        along *= factor
     if same is not None:
         along[same] = 0.0
     return along

@@ -4,7 +4,7 @@ Each record maps rows to coordinates (`enter`), draws and gradients back to the 
 units (`spread`, `pull`), and knows the metric that leaving out a row leaves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from sklearn_gauss._numerics.spectrum import (
     row_spectrum,
     scatter_spectrum,
 )
+from sklearn_gauss._numerics.sums import principal_axes, summarise
 
 __all__ = ["RESCALINGS", "Rescaling", "left_out_metrics"]
 
@@ -89,10 +90,12 @@ class Rescaling:
         with np.errstate(over="ignore", invalid="ignore"):
             if self.plain:
                 return np.divide(X, self.scale, dtype=np.float64)
-            Z = self.frame.enter(X)
             if not len(self.axes):
+                # About a row: about the mean, one far row would cost the others' digits.
+                Z = Frame(self.origin, np.zeros_like(self.shift), self.scale).enter(X)
                 kept = self.roots > 0
                 return Z[:, kept] / self.roots[kept]
+            Z = self.frame.enter(X)
             along = Z @ self.axes.T
             if not self.noise_root:
                 return _far(along / self.roots)
@@ -145,6 +148,16 @@ def _centred(
     Z = frame.enter(X)
     mean = weights @ Z / weights.sum()
     return frame.moved(mean), Z - mean
+
+
+def _ledoit_wolf(X: NDArray) -> tuple[Frame, Spectrum, float, float]:
+    """Frame, axes, intensity and target of rows that count once, as of a Gaussian."""
+    sums = summarise(X, centred=True, dense=False, by_column=False)
+    spread = sums.totals.spread
+    amount = float(ledoit_wolf(spread))
+    spectrum = principal_axes(sums, floor=amount * spread.target * len(X))
+    squares = replace(spectrum, squares=spectrum.squares / len(X))
+    return sums.centre, squares, amount, float(spread.target)
 
 
 def _shrunk_spectrum(Z: NDArray, weights: NDArray) -> tuple[Spectrum, float, float]:
@@ -214,8 +227,11 @@ def by_column(X: NDArray, weights: NDArray) -> Rescaling:
 
 def whitened(X: NDArray, weights: NDArray) -> Rescaling:
     """By the Ledoit-Wolf covariance: its inverse is the metric."""
-    frame, Z = _centred(X, weights)
-    spectrum, amount, target = _shrunk_spectrum(Z, weights)
+    if (weights == 1.0).all():
+        frame, spectrum, amount, target = _ledoit_wolf(X)
+    else:
+        frame, Z = _centred(X, weights)
+        spectrum, amount, target = _shrunk_spectrum(Z, weights)
     noise = amount * target
     dimension = X.shape[1] if amount > 0 else len(spectrum.squares)
     return Rescaling(
@@ -249,7 +265,9 @@ def left_out_metrics(
     grown = (total / (total - removed))[:, None]
     change = total * removed / (total - removed) ** 2
     if not len(rescaling.axes):
-        left = grown - change[:, None] * coordinates**2
+        kept = rescaling.roots > 0
+        mean = rescaling.shift[kept] / rescaling.roots[kept]
+        left = grown - change[:, None] * (coordinates - mean) ** 2
         # A row that carries nearly all of a column's variance: at most one a column.
         for i, j in np.argwhere(left < LEAST_SHARE * grown):
             left[i, j] = _variance_without(coordinates[:, j], weights, i, removed[i])

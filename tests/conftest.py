@@ -32,3 +32,16 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip(f"SKLEARN_GAUSS_DATA: there is no folder {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def classes(data_folder):
+    """{class: (features, labels)} with +1 for normal rows, -1 for anomalies."""
+    files = sorted((data_folder / "features" / "resnet18").glob("*.npz"))
+    if not files:
+        pytest.skip("SKLEARN_GAUSS_DATA: there is no features/resnet18/*.npz")
+    found = {}
+    for file in files:
+        with np.load(file) as arrays:
+            found[file.stem] = (arrays["X"], np.where(arrays["y"] == 1, -1, 1))
+    return found

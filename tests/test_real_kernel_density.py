@@ -29,19 +29,6 @@ CALIBRATED = ("default", "plain")
 
 
 @pytest.fixture(scope="module")
-def classes(data_folder):
-    """{class: (features, labels)} with +1 for normal rows, -1 for anomalies."""
-    files = sorted((data_folder / "features" / "resnet18").glob("*.npz"))
-    if not files:
-        pytest.skip("SKLEARN_GAUSS_DATA: there is no features/resnet18/*.npz")
-    found = {}
-    for file in files:
-        with np.load(file) as arrays:
-            found[file.stem] = (arrays["X"], np.where(arrays["y"] == 1, -1, 1))
-    return found
-
-
-@pytest.fixture(scope="module")
 def measured(classes):
     """Areas under the ROC curve {model: (classes, folds)}, p-values of unseen normals."""
     areas = {name: [] for name in MODELS}

@@ -34,6 +34,12 @@ __all__ = [
 #: Entries of a tile of a kernel matrix, 4 MiB, of which the cache holds a few.
 TILE = 2**19
 
+#: Rows up to which all are split: with few features, in a second of one core.
+SPLIT_ROWS = 10_000
+
+#: Rows of which the median distance is taken.
+MEDIAN_ROWS = 1000
+
 #: Random frequencies of an estimated MMD, for a standard error of a few percent.
 FREQUENCIES = 1024
 

@@ -111,7 +111,8 @@ class BandwidthDisplay:
         Parameters
         ----------
         estimator : KDEDetector or Pipeline ending in one
-            Fitted. The curve is that of the rows it was fitted to, each left out.
+            Fitted. The curve is that of its reference rows, each left out: of all rows,
+            or of those that were kept.
         bandwidths : array-like of float, default=None
             Bandwidths; None takes 49 around those that part the regimes and the one in
             use.

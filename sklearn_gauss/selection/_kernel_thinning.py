@@ -18,12 +18,6 @@ from sklearn_gauss._base import (
 )
 from sklearn_gauss._numerics import thinning
 
-#: Rows up to which "auto" splits them all: with few features in a second of one core.
-SPLIT_ROWS = 10_000
-
-#: Rows of which the median distance is taken.
-_BANDWIDTH_ROWS = 1000
-
 
 class _Engine(NamedTuple):
     name: str
@@ -234,14 +228,14 @@ class KernelThinning(BaseEstimator):
 
     def _method(self, n_rows):
         if self.method == "auto":
-            return "split" if n_rows <= SPLIT_ROWS else "compress"
+            return "split" if n_rows <= thinning.SPLIT_ROWS else "compress"
         return self.method
 
     def _points(self, X, rng):
         """Centred rows in units of the bandwidth."""
         rows, exponent = thinning.standardise(X)
         if self.bandwidth == "median":
-            some = rng.permutation(len(rows))[:_BANDWIDTH_ROWS]
+            some = rng.permutation(len(rows))[: thinning.MEDIAN_ROWS]
             unit = thinning.median_distance(rows[some])
             with np.errstate(over="ignore"):  # rows that span all floats
                 self.bandwidth_ = float(np.ldexp(unit, exponent))

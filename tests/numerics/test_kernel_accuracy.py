@@ -386,6 +386,16 @@ def test_weights(kernel, whiten):
     check(Y[:8] + 0.1, Y, 4.0, kernel, 10 * rng.random(50), whiten=whiten)
 
 
+def test_many_small_terms_are_not_lost():
+    """20,000 rows, each e^-26 of the nearest: 1e-7 nats together."""
+    Y = np.full((20_001, 1), math.sqrt(52.0))
+    Y[:-1] += np.linspace(0, 1e-3, 20_000)[:, None]
+    Y[-1] = 0.0
+    got = check(np.zeros((1, 1)), Y, 1.0)
+    alone = scores(np.zeros((1, 1)), Y[-1:], 1.0) - math.log(len(Y))
+    assert 1e-8 < got[0] - alone[0] < 1e-6
+
+
 def test_weights_over_many_decades():
     rng = np.random.default_rng(7)
     Y = rng.normal(size=(60, 3))

@@ -172,6 +172,7 @@ def test_the_chosen_bandwidth_is_at_the_maximum(ax, rows):
     assert 1 / step < best / place(display.bandwidth_line_) < step
 
 
+@pytest.mark.filterwarnings("ignore:A few outlying rows decide the bandwidth")
 def test_a_compact_kernel_that_misses_rows(ax, rows):
     detector = KDEDetector(kernel="epanechnikov").fit(rows)
     display = BandwidthDisplay.from_estimator(detector, ax=ax)

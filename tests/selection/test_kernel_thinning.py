@@ -159,10 +159,10 @@ def test_every_choice_has_an_effect(rng):
 
 def test_many_rows_are_compressed(monkeypatch, rng):
     X = rng.normal(size=(100, 2))
-    monkeypatch.setattr(_kernel_thinning, "SPLIT_ROWS", 100)
+    monkeypatch.setattr(thinning, "SPLIT_ROWS", 100)
     assert own().fit(X).method_ == "split"
     assert own(method="compress").fit(X).method_ == "compress"
-    monkeypatch.setattr(_kernel_thinning, "SPLIT_ROWS", 99)
+    monkeypatch.setattr(thinning, "SPLIT_ROWS", 99)
     assert own().fit(X).method_ == "compress"
     assert own(method="split").fit(X).method_ == "split"
 

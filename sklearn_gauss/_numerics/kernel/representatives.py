@@ -7,11 +7,8 @@ from sklearn_gauss._numerics import thinning
 
 __all__ = ["representatives"]
 
-#: Rows up to which kernel thinning looks at all pairs, and its oversampling beyond.
-SPLIT_ROWS, OVERSAMPLING = 10_000, 4
-
-#: Rows of which the median distance is taken.
-MEDIAN_ROWS = 1000
+#: Oversampling where rows are compressed before they are split.
+OVERSAMPLING = 4
 
 
 def representatives(
@@ -37,7 +34,7 @@ def representatives(
             _points(coordinates[copies], rng),
             min(count, len(copies)),
             kernel=kernel if kernel in thinning.PROFILES else "gaussian",
-            oversampling=None if len(copies) <= SPLIT_ROWS else OVERSAMPLING,
+            oversampling=None if len(copies) <= thinning.SPLIT_ROWS else OVERSAMPLING,
             rng=rng,
         )
         drawn = copies[kept]
@@ -52,7 +49,7 @@ def _points(coordinates: NDArray, rng: np.random.RandomState) -> thinning.Points
     at random.
     """
     rows, _ = thinning.standardise(coordinates)
-    some = rng.permutation(len(rows))[:MEDIAN_ROWS]
+    some = rng.permutation(len(rows))[: thinning.MEDIAN_ROWS]
     return thinning.Points.of(rows, 1 / thinning.median_distance(rows[some]))
 
 

@@ -1301,7 +1301,7 @@ def test_any_sample_is_where_the_density_is(rows, kernel):
         assert np.isfinite(detector.score_samples(drawn_rows)).all()
 
 
-# --------------------------------------------------------- what reviews have found
+# ------------------------------------------- outliers, clusters, cusps, relative weights
 def ring(rng, n):
     angle = rng.uniform(0, 2 * np.pi, size=n)
     return np.column_stack([np.cos(angle), np.sin(angle)]) + 0.1 * rng.normal(size=(n, 2))

@@ -35,6 +35,9 @@ TOLERANCE = {np.dtype(np.float64): 5e-11, np.dtype(np.float32): 2.5e-4}
 #: Bounds up to so many tolerances are worth a measurement, at so many rows of a block.
 MEASURABLE, MEASURED_ROWS = 30.0, 16
 
+#: Share of a block's pairs up to which all that are doubtful are simply computed again.
+FEW_PAIRS = 0.01
+
 #: Terms smaller than the largest by this many nats do not change a sum in float64.
 NEGLIGIBLE = 40.0
 
@@ -134,7 +137,7 @@ def exponents_to_cell(
         exponents = _product(left, packed, room)
         error = _rounding(np.float64, packed.shape[1], reach)[:, None]
         doubtful = _doubtful(ref, exponents, at, floor, own, error, stretch)
-        if doubtful is not None:
+        if doubtful is not None and np.mean(doubtful) > FEW_PAIRS:
             # One far row of the cell makes all doubtful: now each by its own lengths.
             lengths = np.sqrt(-2.0 * packed[:, -2].astype(np.float64))
             reach = np.sqrt(-2.0 * left[:, -1:]) + lengths
@@ -259,10 +262,17 @@ def _doubtful(
         return None
     if not kernel.compact:
         terms = log_terms(kernel, exponents, ref.log_weights, at, own)
-        surely = np.maximum(floor, (terms - 2.0 * error).max(axis=1))[:, None]
         slack = 2.0 * error + ref.margin * np.clip(ratio, 1.0, stretch)
+        if error.shape[1] == 1:
+            largest = terms.max(axis=1, keepdims=True)
+            decisive = np.maximum(floor[:, None], largest - 2.0 * error) - slack
+            if (largest < decisive).all():
+                return None
+        else:
+            surely = (terms - 2.0 * error).max(axis=1)
+            decisive = np.maximum(floor, surely)[:, None] - slack
         # Not below: an infinity less an infinity, which is no number, is computed again.
-        doubtful = doubtful & ~(terms < surely - slack)
+        doubtful = doubtful & ~(terms < decisive)
     return doubtful if doubtful.any() else None
 
 

@@ -29,15 +29,13 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import (
-    _check_sample_weight as check_sample_weight,
-)
-from sklearn.utils.validation import (
-    _num_samples as count_rows,
-)
-from sklearn.utils.validation import (
+    _check_sample_weight,
     check_array,
     check_is_fitted,
     validate_data,
+)
+from sklearn.utils.validation import (
+    _num_samples as count_rows,
 )
 
 from sklearn_gauss._numerics import calibration
@@ -56,13 +54,16 @@ __all__ = [
     "StrOptions",
     "callers_level",
     "check_rows",
-    "check_sample_weight",
+    "check_weights",
     "clip_overflow",
     "count_rows",
     "fit_context",
     "take_rows",
     "validate_parameter_constraints",
 ]
+
+#: Largest weight of a row below which weights cannot be scaled.
+LEAST_WEIGHT = 1e-300
 
 TARGET_FPR = Interval(Real, 0, 1, closed="neither")
 
@@ -107,6 +108,21 @@ def _has_text(X):
     kinds = {type(value) for value in X.flat}
     text = (str, bytes, np.datetime64, np.timedelta64, timedelta)
     return any(issubclass(kind, text) or hasattr(kind, "isoformat") for kind in kinds)
+
+
+def check_weights(sample_weight, X):
+    """Weights (n,) of rows in float64, none of them negative and some positive."""
+    weights = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row; none would be left.")
+    if weights.max() < LEAST_WEIGHT:
+        raise ValueError(
+            f"sample_weight is below {LEAST_WEIGHT:g} for every row, where float64 loses "
+            "digits; multiply it by a constant, which changes nothing else."
+        )
+    return weights
 
 
 def callers_level():

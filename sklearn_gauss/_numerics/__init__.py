@@ -15,7 +15,8 @@ Nothing here validates user input, warns or keeps state: that is the estimators'
 ``gaussian``            the whole fit, from sums to an operator, and leaving rows out
 ``calibration``         thresholds and p-values from scores
 ``kernel``              a room of its own: kernel densities
-``thinning``            few rows whose kernel mean is close to that of all
+``thinning``            few rows whose kernel mean is close to that of all; its kernels
+                        are in ``thinning_profiles``
 ``threads``             blocks of work, one a thread
 ======================  =================================================================
 """

@@ -16,7 +16,7 @@ from sklearn_gauss._base import (
     StrOptions,
     callers_level,
     check_rows,
-    check_sample_weight,
+    check_weights,
     fit_context,
 )
 from sklearn_gauss._numerics.calibration import training_quantile
@@ -331,11 +331,7 @@ class KDEDetector(DensityVerbs, BaseDetector):
     def _checked(self, X, sample_weight, *, reset, whole):
         estimated = isinstance(self.bandwidth, str) or self.whiten != "none"
         X = check_rows(self, X, reset=reset, min_rows=2 if whole and estimated else 1)
-        weights = check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every row; none would be left.")
+        weights = check_weights(sample_weight, X)
         return X[weights > 0], weights[weights > 0]
 
     def _settle(self):

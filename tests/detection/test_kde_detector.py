@@ -1090,16 +1090,33 @@ def test_methods_without_rows_need_a_fit(method):
         np.r_[np.ones(59), np.inf],
         np.ones(59),
         np.ones((60, 2)),
-        np.r_[1.0, np.zeros(59)],
+        np.full(60, 1e-310),
     ],
-    ids=["zero", "negative", "one negative", "nan", "inf", "short", "matrix", "one row"],
+    ids=[
+        "zero",
+        "negative",
+        "one negative",
+        "nan",
+        "inf",
+        "short",
+        "matrix",
+        "subnormal",
+    ],
 )
 @pytest.mark.parametrize("verb", ["fit", "partial_fit"])
 def test_bad_weights_are_refused(weights, verb):
-    if verb == "partial_fit" and (weights == 1.0).sum() == 1:
-        pytest.skip("one row is a legitimate beginning")
     with pytest.raises(ValueError):
         getattr(kde(), verb)(TALL, sample_weight=weights)
+
+
+def test_one_row_of_positive_weight_is_a_beginning_only():
+    weights = np.r_[1.0, np.zeros(59)]
+    with pytest.raises(ValueError, match="equal"):
+        kde().fit(TALL, sample_weight=weights)
+    begun = kde().partial_fit(TALL, sample_weight=weights).partial_fit(TALL[1:])
+    np.testing.assert_array_equal(
+        begun.score_samples(TALL), kde().fit(TALL).score_samples(TALL)
+    )
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "3"])

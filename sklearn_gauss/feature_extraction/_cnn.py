@@ -1,7 +1,6 @@
 """The transformer from images to the features of a convolutional network."""
 
 import os
-import warnings
 from functools import partial
 
 import joblib
@@ -18,6 +17,7 @@ from sklearn_gauss.feature_extraction._lifecycle import (
     Process,
     check_same_network,
     frozen,
+    warn_if_random,
 )
 from sklearn_gauss.feature_extraction._reading._images import (
     MAX_PIXELS,
@@ -34,9 +34,6 @@ from sklearn_gauss.feature_extraction._reading._inputs import (
     row_shape,
 )
 from sklearn_gauss.feature_extraction._reading._streams import extract_all, warn_unread
-
-# Backbones whose weights are random by definition, so that None needs no warning.
-_RANDOM_BY_NAME = ("tiny",)
 
 
 class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
@@ -77,8 +74,18 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
     pooling : {"avg", "max", "moments", "second_moments", "none"}, default="avg"
         Mean or maximum over the grid of each channel; ``"moments"`` gives mean and
         standard deviation, ``"second_moments"`` mean and covariances of some random
-        projections of the channels. See Notes. ``"none"`` keeps the maps: every level
-        resized (bilinear) to the finest grid among them, as (n, H, W, channels).
+        projections of the channels. See Notes. ``"none"`` keeps the maps, those of all
+        levels on one grid, as (n, H, W, channels); see :ref:`feature_maps`.
+
+    n_channels : int or None, default=None
+        For ``pooling="none"``: keep this many channels, drawn from those of all levels
+        by ``random_state``, in their order. A draw of fewer is part of a draw of more.
+        None, or as many as there are, keeps all.
+
+    grid : int, tuple of int or None, default=None
+        For ``pooling="none"``: side, or height and width, of the maps' grid. Larger maps
+        are averaged down (adaptive average pooling), smaller ones stretched (bilinear).
+        None is the grid of most cells among the levels.
 
     image_shape : tuple of int, "row" or None, default=None
         When given, ``X`` is a 2-D array whose rows are flattened images of this shape,
@@ -113,8 +120,9 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         raise.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds random weights, and the projections of ``"second_moments"``. None means 0:
-        the same features every time.
+        Seeds random weights, the projections of ``"second_moments"`` and, apart from
+        the weights, the draw of ``n_channels``. None means 0: the same features every
+        time.
 
     verbose : int, default=0
         Show the progress of ``transform``: a bar on a terminal where rich is installed
@@ -172,10 +180,10 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         Channels of each level.
 
     level_grids_ : list of tuple of int
-        Height and width of each level's maps, before pooling.
+        Height and width of each level's maps, before pooling and resizing.
 
     n_features_out_ : int
-        Number of features, or of channels for ``pooling="none"``.
+        Number of features, or of the channels kept for ``pooling="none"``.
 
     input_size_ : tuple of int
         Height and width of what the network sees.
@@ -192,7 +200,7 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         where they came and refuses others.
 
     seed_ : int
-        The seed of random weights and projections.
+        The seed of random weights, projections and channels.
 
     n_features_in_ : int
         Number of pixels in a row. Only for flat rows.
@@ -276,6 +284,8 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         "weights": [str, os.PathLike, None],
         "levels": [StrOptions({"all"}), list, tuple],
         "pooling": [StrOptions({"avg", "max", "moments", "second_moments", "none"})],
+        "n_channels": [Interval(Integral, 1, None, closed="left"), None],
+        "grid": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
         "input_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "batch_size": [
@@ -307,6 +317,8 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         weights="default",
         levels="all",
         pooling="avg",
+        n_channels=None,
+        grid=None,
         image_shape=None,
         input_size=None,
         batch_size="auto",
@@ -331,6 +343,8 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         self.weights = weights
         self.levels = levels
         self.pooling = pooling
+        self.n_channels = n_channels
+        self.grid = grid
         self.image_shape = image_shape
         self.input_size = input_size
         self.batch_size = batch_size
@@ -367,10 +381,11 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
             The fitted extractor.
         """
         self._check_cache()
+        self._check_maps()
         rows = self._images(X, reset=True)
         self.value_range_ = self._find_range(rows)
         self.seed_ = draw_seed(self.random_state)
-        self._warn_if_random()
+        warn_if_random(self)
         spec = self._spec()
         with Process.building:
             network = self._network = self._build(spec)
@@ -426,12 +441,15 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_unchanged()
-        from sklearn_gauss.feature_extraction._backbones._pooling import POOLINGS
+        from sklearn_gauss.feature_extraction._backbones._pooling import feature_labels
 
+        labels = feature_labels(
+            self.pooling, self.level_channels_, self.n_channels, self.seed_
+        )
         names = [
             f"{level.replace('__', '_')}__{label}"
-            for level, n in zip(self.levels_, self.level_channels_, strict=True)
-            for label in POOLINGS[self.pooling].labels(n)
+            for level, of_level in zip(self.levels_, labels, strict=True)
+            for label in of_level
         ]
         return np.asarray(names, dtype=object)
 
@@ -449,6 +467,14 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         state.pop("_network", None)
         state.pop("_cache_counts", None)
         return state
+
+    def _check_maps(self):
+        for name in ("n_channels", "grid"):
+            if getattr(self, name) is not None and self.pooling != "none":
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is for maps, pooling='none'; with "
+                    f"pooling={self.pooling!r} leave it None."
+                )
 
     def _refuse_frames_of_maps(self):
         own = getattr(self, "_sklearn_output_config", {}).get("transform")
@@ -478,22 +504,6 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
             return float(images.min()), float(images.max())
         return as_pair(self.value_range, "value_range", lambda low, high: low < high)
 
-    def _warn_if_random(self):
-        is_name = isinstance(self.backbone, str)
-        if self.weights is not None or self.backbone in _RANDOM_BY_NAME:
-            return
-        if not is_name:
-            raise ValueError(
-                "weights=None asks for random weights, but a module or callable brings "
-                "its own; use weights='default' to keep them."
-            )
-        warnings.warn(
-            f"weights=None: {self.backbone!r} has random weights; its features are "
-            "those of an untrained network.",
-            UserWarning,
-            stacklevel=3,
-        )
-
     def _spec(self):
         """All that decides the network; the one place that reaches torch."""
         is_default = isinstance(self.weights, str) and self.weights == "default"
@@ -509,6 +519,8 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
             std=as_channels(self.std, "std", positive=True, count=self.in_chans),
             in_chans=self.in_chans,
             options=self.backbone_options,
+            n_channels=self.n_channels,
+            grid=as_size(self.grid, "grid"),
         )
 
     def _build(self, spec):

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import warnings
 
 from sklearn_gauss.exceptions import WeightsMismatchError
 
@@ -11,6 +12,7 @@ __all__ = [
     "Process",
     "check_same_network",
     "frozen",
+    "warn_if_random",
 ]
 
 # Parameters that features depend on and that are therefore those of ``fit``; a file of
@@ -20,6 +22,8 @@ DECIDED_AT_FIT = (
     "backbone_options",
     "levels",
     "pooling",
+    "n_channels",
+    "grid",
     "image_shape",
     "input_size",
     "mean",
@@ -29,6 +33,9 @@ DECIDED_AT_FIT = (
     "background",
     "random_state",
 )
+
+# Backbones whose weights are random by definition, so that None needs no warning.
+_RANDOM_BY_NAME = ("tiny",)
 
 
 class Process:
@@ -59,6 +66,24 @@ def frozen(value):
     if isinstance(value, list | tuple):
         return tuple(frozen(inner) for inner in value)
     return value
+
+
+def warn_if_random(extractor):
+    """Warn of random weights where they were asked for; a user's own has none."""
+    backbone = extractor.backbone
+    if extractor.weights is not None or backbone in _RANDOM_BY_NAME:
+        return
+    if not isinstance(backbone, str):
+        raise ValueError(
+            "weights=None asks for random weights, but a module or callable brings "
+            "its own; use weights='default' to keep them."
+        )
+    warnings.warn(
+        f"weights=None: {backbone!r} has random weights; its features are those of an "
+        "untrained network.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def check_same_network(extractor, network):

@@ -41,6 +41,8 @@ def network_key(network):
         network.levels,
         network.pooling,
         network.pooling_seed,
+        network.output_shape,
+        network.kept,
         network.input_size,
         network.mean,
         network.std,

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch  # noqa: TID253 - this room is imported lazily as a whole
-from torch.nn.functional import interpolate  # noqa: TID253 - as above
 
 from sklearn_gauss.feature_extraction._backbones import (  # noqa: TID253 - its own room
     _channels,
@@ -16,9 +15,15 @@ from sklearn_gauss.feature_extraction._backbones import (  # noqa: TID253 - its 
     _taps,
     _weights,
 )
-from sklearn_gauss.feature_extraction._backbones._pooling import (  # noqa: TID253 - its own room
+from sklearn_gauss.feature_extraction._backbones._maps import (  # noqa: TID253 - as above
+    LevelMaps,
+    finest,
+    kept_channels,
+)
+from sklearn_gauss.feature_extraction._backbones._pooling import (  # noqa: TID253 - as above
     POOLINGS,
     SEEDED,
+    feature_labels,
 )
 from sklearn_gauss.feature_extraction._backbones._replicas import (  # noqa: TID253 - as above
     Replicas,
@@ -39,6 +44,7 @@ class NetworkSpec:
 
     ``pretrained`` asks for the library's weights, ``weights_file`` for a local file on
     top; None for ``input_size``, ``mean`` and ``std`` takes the backbone's own.
+    ``n_channels`` and ``grid`` are those of maps; None keeps all, on the finest grid.
     """
 
     backbone: object
@@ -52,6 +58,8 @@ class NetworkSpec:
     std: tuple | None
     options: dict | None = None
     in_chans: int = 3
+    n_channels: int | None = None
+    grid: tuple | None = None
 
 
 class Network:
@@ -59,8 +67,9 @@ class Network:
 
     Attributes: ``levels``, ``channels`` and ``grids`` (one entry a level),
     ``output_shape`` (of one image's features), ``input_size`` (height, width), ``mean``,
-    ``std``, ``weights_sha256`` (of the file, or without one of the tensors), ``spec``,
-    ``device`` (the first one) and ``precision``.
+    ``std``, ``weights_sha256`` (of the file, or without one of the tensors), ``kept``
+    (of maps the channels of each level that are kept, else None), ``spec``, ``device``
+    (the first one) and ``precision``.
     """
 
     def __init__(self, spec, *, device, precision):
@@ -99,17 +108,28 @@ class Network:
         )
         self.channels = [shape[0] for shape in shapes]
         self.grids = [tuple(shape[1:]) for shape in shapes]
-        make, labels = POOLINGS[self.pooling]
-        self._pools = {
-            level: make(level, n, spec.seed)
-            for level, n in zip(self.levels, self.channels, strict=True)
-        }
-        self.output_shape = (sum(len(labels(n)) for n in self.channels),)
-        if self.pooling == "none":
-            self.output_shape = finest(shapes) + self.output_shape
         self.spec = spec
+        self._set_pools()
         self.n_fused = _fusion.fuse(self._tap, self.input_size, n_channels=spec.in_chans)
         self.use(device, precision)
+
+    def _set_pools(self):
+        """Choose what is made of each level's maps, and its shape."""
+        spec, kept = self.spec, None
+        labels = feature_labels(spec.pooling, self.channels, spec.n_channels, spec.seed)
+        self.output_shape = (sum(map(len, labels)),)
+        if spec.pooling == "none":
+            grid = spec.grid or finest(self.grids)
+            self.output_shape = grid + self.output_shape
+            kept = kept_channels(self.channels, spec.n_channels, spec.seed)
+            pools = [LevelMaps(of_level, grid) for of_level in kept]
+        else:
+            pools = [
+                POOLINGS[spec.pooling].make(level, n, spec.seed)
+                for level, n in zip(self.levels, self.channels, strict=True)
+            ]
+        self.kept = kept and [of_level.tolist() for of_level in kept]
+        self._pools = dict(zip(self.levels, pools, strict=True))
 
     @staticmethod
     def _check_use(device, precision):
@@ -180,8 +200,9 @@ class Network:
             _devices.arithmetic(device, self.precision),
         ):
             tap.run(self._normalise(images, device), take)
-            rows = [pooled[level] for level in self.levels]
-            joined = join_maps(rows) if self.pooling == "none" else torch.cat(rows, 1)
+            joined = torch.cat([pooled[level] for level in self.levels], 1)
+            if self.pooling == "none":
+                joined = joined.permute(0, 2, 3, 1)
             return np.ascontiguousarray(joined.cpu().numpy(), dtype=np.float32)
 
     def _normalise(self, images, device):
@@ -193,20 +214,3 @@ class Network:
         std = x.new_tensor(self.std)[:, None, None]
         x = (x / 255 - mean) / std
         return x.contiguous(memory_format=torch.channels_last)
-
-
-def finest(shapes):
-    """Return the largest grid (height, width) of shapes (..., height, width)."""
-    return max((tuple(shape[-2:]) for shape in shapes), key=np.prod)
-
-
-def join_maps(maps):
-    """Resize maps to the finest grid, join their channels: (n, height, width, C)."""
-    grid = finest([m.shape for m in maps])
-    resized = [
-        m
-        if tuple(m.shape[2:]) == grid
-        else interpolate(m, grid, mode="bilinear", align_corners=False)
-        for m in maps
-    ]
-    return torch.cat(resized, 1).permute(0, 2, 3, 1)

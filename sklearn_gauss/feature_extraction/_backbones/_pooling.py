@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_gauss.feature_extraction._backbones._maps import (  # noqa: TID253 - its own room
+    kept_channels,
+)
+
 # Sizes of the second moments. Three products of eight by eight describe a level by 192
 # numbers, which a Gaussian of some hundred images can still carry.
 N_GROUPS = 4
@@ -31,11 +35,6 @@ def moments(maps):
     # One pass with running moments: no negative variance, and zero where all is equal.
     variance, mean = torch.var_mean(maps, (2, 3), correction=0)
     return torch.cat([mean, variance.sqrt()], 1)
-
-
-def keep(maps):
-    """Return the maps themselves, copied: a later layer may write in place."""
-    return maps.clone()
 
 
 class SecondMoments:
@@ -119,8 +118,18 @@ POOLINGS = {
     "max": _fixed(maximum, ""),
     "moments": _fixed(moments, "_mean", "_std"),
     "second_moments": Pooling(SecondMoments, _labels_of_second_moments),
-    "none": _fixed(keep, ""),
 }
 
 # Poolings that depend on the seed.
 SEEDED = ("second_moments",)
+
+
+def feature_labels(pooling, channels, n_kept, seed):
+    """Names of the features of each level, without the level: one list a level.
+
+    ``n_kept`` and ``seed`` matter to maps (``pooling="none"``) alone.
+    """
+    if pooling == "none":
+        kept = kept_channels(channels, n_kept, seed)
+        return [[str(channel) for channel in of_level] for of_level in kept]
+    return [POOLINGS[pooling].labels(n) for n in channels]

@@ -263,15 +263,15 @@ def as_pair(value, name, check):
     return pair
 
 
-def as_size(input_size):
+def as_size(size, name="input_size"):
     """(height, width) of an int or a pair; None stays None."""
-    if input_size is None:
+    if size is None:
         return None
-    if isinstance(input_size, Integral):
-        return (int(input_size),) * 2
+    if isinstance(size, Integral):
+        return (int(size),) * 2
     height, width = as_pair(
-        input_size,
-        "input_size",
+        size,
+        name,
         lambda *pair: all(isinstance(side, Integral) and side > 0 for side in pair),
     )
     return int(height), int(width)

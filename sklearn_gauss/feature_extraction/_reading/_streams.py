@@ -64,7 +64,18 @@ def extract_all(images, extract, *, chunk):
             blocks.append(extract(piece))
         unread += _unread(piece, blocks[-1], start)
         start += len(piece)
-    return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), unread
+    return (blocks[0] if len(blocks) == 1 else _joined(blocks, start)), unread
+
+
+def _joined(blocks, total):
+    """Concatenate blocks, each let go when it is copied: maps may fill the memory."""
+    rows = np.empty((total, *blocks[0].shape[1:]), blocks[0].dtype)
+    start = total
+    while blocks:
+        block = blocks.pop()
+        start -= len(block)
+        rows[start : start + len(block)] = block
+    return rows
 
 
 def warn_unread(unread, total):

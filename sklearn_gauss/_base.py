@@ -4,6 +4,7 @@ Think twice before adding anything here. This is the only file that touches priv
 names of scikit-learn.
 """
 
+import inspect
 import math
 import sys
 import threading
@@ -167,9 +168,9 @@ class Deferred:
                 self._settle_pending()
             if name in vars(self):
                 return vars(self)[name]
-        own = getattr(type(self), name, None)
-        if isinstance(own, property):  # its error came here; raise it again as it is
-            return own.fget(self)
+        own = inspect.getattr_static(type(self), name, None)
+        if hasattr(own, "__get__"):  # its error came here; raise it again as it is
+            return own.__get__(self, type(self))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _settle_pending(self):
@@ -192,6 +193,7 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
     ``calibration_scores_``, with ``calibration_weights_`` where rows were weighted.
     """
 
+    _calibrated_by = "rows"
     _left_out_fails = "covariance is singular: use more rows or shrinkage"
 
     def _check(self, X):
@@ -338,14 +340,16 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
         needed = calibration.rows_needed(target_fpr)
         count = len(scores) if weights is None else weights.sum()
         if count < needed * (1 - 1e-12):
-            rows = "rows" if weights is None else "rows (the sum of sample_weight)"
+            rows = self._calibrated_by
+            rows += "" if weights is None else " (the sum of sample_weight)"
             reason = (
                 f"{count:g} {rows} cannot certify target_fpr={target_fpr:g}: at least "
                 f"{needed} are needed"
             )
         elif math.isinf(self.offset_):
             reason = (
-                "Left-out scores are infinite, because without one of the rows the "
+                "Left-out scores are infinite, because without one of the "
+                f"{self._calibrated_by} the "
                 f"{self._left_out_fails}"
             )
         else:

@@ -22,6 +22,8 @@ from sklearn_gauss.detection import (
     KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
+    PatchGaussianDetector,
+    PatchKDEDetector,
 )
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 from sklearn_gauss.selection import KernelThinning
@@ -69,6 +71,13 @@ INSTANCES = [
     LevelEnsemble(levels=None, aggregate="max"),
     LevelEnsemble(aggregate="log_density"),
     LevelEnsemble(make_pipeline(LowVariancePCA(0.5), MahalanobisDetector()), cv=3),
+    PatchGaussianDetector(grid_shape=(1, 1)),
+    PatchGaussianDetector("oas", grid_shape=(1, 1), n_channels=2, image_score=0.5),
+    PatchGaussianDetector(0.0, ridge=0.1, grid_shape=(1, 1), precision="float32"),
+    PatchGaussianDetector(grid_shape=(1, 1), covariance="shared", reduction="selection"),
+    PatchKDEDetector(grid_shape=(1, 1)),
+    PatchKDEDetector("scott", whiten="none", grid_shape=(1, 1), thinning="kernel"),
+    PatchKDEDetector(grid_shape=(1, 1), max_reference=5, n_channels=2),
     LowVariancePCA(),
     LowVariancePCA(0.5, keep="high"),
     LowVariancePCA(0.5, boundary="strict", whiten=True),

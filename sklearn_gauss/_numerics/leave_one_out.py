@@ -6,11 +6,12 @@ Leaving row z (centred) out of n rows changes the covariance S by a rank-one ter
 
 with beta = n / (n-1)^2 and a left-out row alpha z from the new mean (beta = 1 / (n-1)
 and z itself where the mean is known). So every sum that an intensity rule needs, the
-left-out intensity a and its target m, the distance and the determinant follow from n
-numbers a row. Writing Sigma_0 = S + tau I for the covariance that the rows are whitened
-by, with precision eigenvalues kappa_j and squared whitened coordinates y_j^2,
+left-out intensity a, its target m and the ridge r = a m, the distance and the
+determinant follow from n numbers a row. Writing Sigma_0 = S + tau I for the covariance
+that the rows are whitened by, with precision eigenvalues kappa_j and squared whitened
+coordinates y_j^2,
 
-    (1-a) alpha S + a m I = s Sigma_0 + t I,   s = (1-a) alpha,   t = a m - s tau,
+    (1-a) alpha S + r I = s Sigma_0 + t I,   s = (1-a) alpha,   t = r - s tau,
     g = sum_j y_j^2 / (s + t kappa_j),         b = (1-a) beta,
     distance = alpha^2 g / (1 - b g),
     log-determinant = logdet Sigma_0 + sum_j log(s + t kappa_j) + log(1 - b g)
@@ -111,14 +112,14 @@ def left_out_spread(spread: Spread, rows: Whitened, *, centred: bool) -> Spread:
 
 
 def left_out(
-    rows: Whitened, count: int, amount: NDArray, target: NDArray, *, centred: bool
+    rows: Whitened, count: int, amount: NDArray, ridge: NDArray, *, centred: bool
 ) -> LeftOut:
-    """Left-out densities for left-out intensities and targets (n,), or scalars."""
+    """Left-out densities for left-out intensities and ridges (n,), or scalars."""
     nu = 1 / (count - 1)
     alpha, beta = count * nu, count * nu**2 if centred else nu
     amount = np.broadcast_to(amount, len(rows.coordinates))
     s = ((1 - amount) * alpha)[:, None]
-    ridge = (amount * target)[:, None]
+    ridge = np.broadcast_to(ridge, len(amount))[:, None]
     t = ridge - s * rows.tau
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         pivots = s + t * rows.kappa
@@ -137,7 +138,7 @@ def left_out(
         squares = g / remainder * (alpha**2 if centred else 1.0)
         rank = len(rows.kappa) + rows.n_free
         densities = log_density(squares, rank, logdet + np.log(remainder))
-    doubtful |= ~np.isfinite(densities) | ((amount == 0) & (rows.tau > 0))
+    doubtful |= ~np.isfinite(densities) | ((ridge[:, 0] == 0) & (rows.tau > 0))
     return LeftOut(squares, np.where(np.isnan(densities), -np.inf, densities), doubtful)
 
 

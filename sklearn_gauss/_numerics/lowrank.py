@@ -109,8 +109,8 @@ class LowRankIsotropic:
 
 
 def from_spectrum(
-    spectrum: Spectrum, count: int, amount: float, target: float
+    spectrum: Spectrum, count: int, amount: float, noise: float
 ) -> LowRankIsotropic:
-    """(1 - amount) S + amount target I, for the covariance S of ``count`` rows."""
+    """(1 - amount) S + noise I, for the covariance S of ``count`` rows."""
     excess = (1 - amount) * spectrum.squares / count
-    return LowRankIsotropic(spectrum.axes, excess, float(amount * target))
+    return LowRankIsotropic(spectrum.axes, excess, noise)

@@ -19,28 +19,35 @@ __all__ = ["LEAST_INTENSITY", "shrunk_axes", "whitened", "whitened_unshrunk"]
 LEAST_INTENSITY, _MOST_INTENSITY = 1e-6, 0.5
 
 
-def shrunk_axes(sums: Sums, amount: float) -> Spectrum:
+def shrunk_axes(sums: Sums, amount: float, ridge: float = 0.0) -> Spectrum:
     """Principal axes, as accurate as shrinkage by ``amount`` lets them matter."""
-    return principal_axes(sums, sums.totals.count * _ridge(sums, amount, 0.0))
+    return principal_axes(sums, sums.totals.count * _tau(sums, amount, ridge, 0.0))
 
 
-def _ridge(sums: Sums, amount: float, least: float) -> float:
+def _tau(sums: Sums, amount: float, ridge: float, least: float) -> float:
     """The tau of an intensity: S + tau I is a multiple of the shrunk covariance."""
+    least = 0.0 if ridge else least
     weight = min(amount if amount > 0 else least, _MOST_INTENSITY)
-    return float(sums.totals.spread.target * weight / (1 - weight))
+    return float((sums.totals.spread.target * weight + ridge) / (1 - weight))
 
 
 def whitened(
-    sums: Sums, amount: float, X: NDArray, spectrum: Spectrum | None = None
+    sums: Sums,
+    amount: float,
+    X: NDArray,
+    spectrum: Spectrum | None = None,
+    *,
+    ridge: float = 0.0,
 ) -> Iterator[Whitened]:
     """Blocks of rows X, whitened for a shrunk covariance of intensity ``amount``.
 
     ``spectrum`` saves a decomposition where the axes are known already. From a Gram
     matrix all rows come at once, and X is not read.
     """
-    tau = _ridge(sums, amount, LEAST_INTENSITY)
+    tau = _tau(sums, amount, ridge, LEAST_INTENSITY)
     if isinstance(sums.totals, Gram):
-        return iter([_from_gram(sums.totals, spectrum or shrunk_axes(sums, amount), tau)])
+        spectrum = spectrum or shrunk_axes(sums, amount, ridge)
+        return iter([_from_gram(sums.totals, spectrum, tau)])
     return _from_moments(sums, tau, X)
 
 

@@ -4,5 +4,14 @@ from sklearn_gauss.detection._calibrated import CalibratedDetector
 from sklearn_gauss.detection._kde import KDEDetector
 from sklearn_gauss.detection._level_ensemble import LevelEnsemble
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
+from sklearn_gauss.detection._patch_gaussian import PatchGaussianDetector
+from sklearn_gauss.detection._patch_kde import PatchKDEDetector
 
-__all__ = ["CalibratedDetector", "KDEDetector", "LevelEnsemble", "MahalanobisDetector"]
+__all__ = [
+    "CalibratedDetector",
+    "KDEDetector",
+    "LevelEnsemble",
+    "MahalanobisDetector",
+    "PatchGaussianDetector",
+    "PatchKDEDetector",
+]

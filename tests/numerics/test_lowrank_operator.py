@@ -125,7 +125,7 @@ def test_a_spectrum_becomes_the_shrunk_covariance(n, seed, amount):
     values, axes = np.linalg.svd(Z, full_matrices=False)[1:]
     S = Z.T @ Z / n
     target = np.trace(S) / 12
-    operator = from_spectrum(Spectrum(values**2, axes, None), n, amount, target)
+    operator = from_spectrum(Spectrum(values**2, axes, None), n, amount, amount * target)
     want = (1 - amount) * S + amount * target * np.eye(12)
     np.testing.assert_allclose(operator.to_dense(), want, atol=1e-12 * n)
     assert isinstance(operator.noise, float)

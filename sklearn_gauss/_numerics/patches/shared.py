@@ -1,0 +1,183 @@
+"""One covariance for all places of a grid, about a mean of each place's own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+from scipy.linalg.blas import dsyrk
+
+from sklearn_gauss._numerics.arrays import (
+    Frame,
+    mirrored,
+    power_of_two,
+    squared_deviation,
+)
+from sklearn_gauss._numerics.dense import (
+    DenseCovariance,
+    from_covariance,
+    from_root,
+    root_of,
+)
+from sklearn_gauss._numerics.patches.reduction import ReducedMaps
+from sklearn_gauss._numerics.shrinkage import Spread, intensity
+from sklearn_gauss._numerics.threads import map_blocks
+
+__all__ = ["SharedPlaces", "fit_shared"]
+
+#: Deviations between which fourth powers, summed, stay within float64's range.
+_SAFE = (1e-60, 1e60)
+
+#: Share of a direction's variance below which that of the other images is summed anew.
+_LEAST_SHARE = 1e-4
+
+#: Share of a deviation, outside of a span, that rounding may make.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class SharedPlaces:
+    """Gaussians of P places with one covariance.
+
+    origin, shift : (P, C), and scale (): the frame whose zero is each place's mean
+    axes : (C, r), the factor of the precision in that frame
+    """
+
+    origin: NDArray
+    shift: NDArray
+    scale: NDArray
+    axes: NDArray
+
+    @property
+    def frame(self) -> Frame:
+        return Frame(self.origin, self.shift, self.scale)
+
+    def squared_distances(self, maps: NDArray) -> NDArray:
+        """Squared Mahalanobis distances (n, P) of maps (n, P, C)."""
+        squares = np.empty(maps.shape[:2])
+        for i, patches in enumerate(maps):
+            along = self.frame.enter(patches) @ self.axes
+            squares[i] = np.einsum("pk,pk->p", along, along)
+        return squares
+
+
+def fit_shared(
+    maps: ReducedMaps,
+    rule: str | float,
+    ridge: float,
+    *,
+    left_out: bool = True,
+    n_threads: int = 1,
+) -> tuple[SharedPlaces, NDArray | None, float]:
+    """The covariance of all patches of maps (n, P, C) about their places' means.
+
+    T = sum_ip z_ip z_ip' over the images i and places p gives S = T / (n P), shrunk as
+    any covariance. Without image i the other patches of a place move to their new mean,
+
+        T_(-i) = T - n / (n - 1) sum_p z_ip z_ip',
+
+    and its own lie at n / (n - 1) z_ip from it: exact, for the intensity of all images.
+
+    Returns
+    -------
+    places : SharedPlaces
+    squares : (n, P)
+        Squared distance of every patch to the Gaussian of the other images at its
+        place; None unless ``left_out``.
+    amount : float
+        Intensity of shrinkage.
+    """
+    n_images, n_places, n_channels = maps.shape
+    frame = _frame(maps)
+    images = range(n_images)
+    mean = sum(frame.enter(maps.of_image(i)) for i in images) / n_images
+    frame = frame.moved(mean)
+    ridge = float(ridge / frame.scale**2)
+    scatter, quartic = np.zeros((n_channels, n_channels), order="F"), 0.0
+    for i in images:
+        Z = frame.enter(maps.of_image(i))
+        scatter = dsyrk(1.0, Z.T, beta=1.0, c=scatter, lower=1, overwrite_c=1)
+        quartic += float(np.square(np.einsum("pc,pc->p", Z, Z)).sum())
+    scatter = mirrored(scatter)
+    count = n_images * n_places
+    spread = Spread(
+        count,
+        n_channels,
+        np.trace(scatter) / count,
+        squared_deviation(scatter, count),
+        quartic / count,
+    )
+    amount = float(intensity(rule, spread))
+    operator = _operator(scatter / count, amount, ridge)
+    places = SharedPlaces(frame.origin, frame.shift, frame.scale, operator.factor)
+    if not left_out:
+        return places, None, amount
+    squares, growth = np.empty((n_images, n_places)), n_images / (n_images - 1)
+
+    def work(image: int) -> None:
+        Z = frame.enter(maps.of_image(image))
+        product = growth * (Z.T @ Z)
+        away, others = growth * Z, scatter - product
+        if _carries(product, scatter, operator.factor * np.sqrt((1 - amount) / count)):
+            away, others = _without(maps, frame, image)
+        others = others / (count - n_places)
+        if not (np.trace(others) > 0 or ridge):
+            squares[image] = np.where(away.any(axis=1), np.inf, 0.0)
+            return
+        left = _operator(others, amount, ridge)
+        squares[image] = left.squared_lengths(away)
+        if left.rank < operator.rank:
+            squares[image, _outside(left, away)] = np.inf
+
+    map_blocks(work, images, n_threads)
+    return places, squares, amount
+
+
+def _carries(product: NDArray, scatter: NDArray, factor: NDArray) -> bool:
+    """Whether an image carries so much of the scatter that a difference would cancel."""
+    most = (1 - _LEAST_SHARE) * np.diagonal(scatter)
+    if (np.diagonal(product) > most).any():
+        return True
+    white = factor.T @ product @ factor
+    return linalg.eigvalsh(white)[-1] > 1 - _LEAST_SHARE
+
+
+def _without(maps: ReducedMaps, frame: Frame, image: int) -> tuple[NDArray, NDArray]:
+    """Deviations (P, C) of an image from the means of the others, and their scatter."""
+    frame = Frame(frame.origin, np.zeros_like(frame.shift), frame.scale)
+    rest = [i for i in range(len(maps.maps)) if i != image]
+    mean = sum(frame.enter(maps.of_image(i)) for i in rest) / len(rest)
+    scatter = 0.0
+    for i in rest:
+        Z = frame.enter(maps.of_image(i)) - mean
+        scatter = scatter + Z.T @ Z
+    return frame.enter(maps.of_image(image)) - mean, scatter
+
+
+def _outside(operator: DenseCovariance, Z: NDArray) -> NDArray:
+    """Which rows (P,) deviate in directions that a covariance does not have."""
+    span = linalg.qr(operator.factor, mode="economic")[0]
+    residual = np.linalg.norm(Z - (Z @ span) @ span.T, axis=1)
+    return residual > _ROUNDING * np.linalg.norm(Z, axis=1)
+
+
+def _frame(maps: ReducedMaps) -> Frame:
+    """Frame at the median of a few images at every place, with one scale."""
+    n_images = len(maps.maps)
+    few = np.linspace(0, n_images - 1, min(n_images, 5)).astype(int)
+    picked = np.array([maps.of_image(i) for i in few], dtype=np.float64)
+    origin = np.sort(picked, axis=0)[(len(picked) - 1) // 2]
+    half = max(
+        float(np.abs(maps.of_image(i) / 2 - origin / 2).max()) for i in range(n_images)
+    )
+    safe = half == 0 or _SAFE[0] < half < _SAFE[1]
+    scale = np.array(1.0) if safe else power_of_two(np.array(half))
+    return Frame(origin, np.zeros_like(origin), scale)
+
+
+def _operator(covariance: NDArray, amount: float, ridge: float) -> DenseCovariance:
+    """Operator of the shrunk covariance, which is overwritten."""
+    target = np.trace(covariance) / len(covariance)
+    covariance *= 1 - amount
+    covariance.flat[:: len(covariance) + 1] += amount * target + ridge
+    return from_covariance(covariance) or from_root(root_of(covariance))

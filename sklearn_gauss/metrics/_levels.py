@@ -1,0 +1,76 @@
+"""What a falling threshold flags, looked at where it passes a value of a defect.
+
+Between two such values only normal pixels are added, so that every curve runs level and
+no figure has its maximum there: these few levels tell all that a sort of everything
+would, by integer counts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Counts at the distinct values of the defects, the highest value first.
+
+    ``values`` (k,); ``weights`` (k,), what the defects at each value count for;
+    ``above`` and ``reached`` (k,), how many normals are above each value, and above or
+    at it; ``normals`` (m,), their values sorted upwards.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray
+    above: np.ndarray
+    reached: np.ndarray
+    normals: np.ndarray
+
+    @property
+    def false_alarms(self):
+        """Normals flagged just before and at each value, interleaved, (2 k,)."""
+        return np.column_stack([self.above, self.reached]).ravel()
+
+
+def find_levels(defects, normals, weights=None):
+    """Count what is flagged at each value of a defect.
+
+    Parameters
+    ----------
+    defects : ndarray of shape (n,)
+        Values of the defects, the higher the more anomalous, none of them NaN.
+    normals : ndarray of shape (m,)
+        Values of all that is normal. They are sorted in place.
+    weights : ndarray of shape (n,), default=None
+        What each defect counts for. None stands for 1.
+
+    Returns
+    -------
+    levels : Levels
+    """
+    values, place, counts = np.unique(defects, return_inverse=True, return_counts=True)
+    if weights is not None:
+        counts = np.bincount(place, weights)
+    normals.sort()
+    above = len(normals) - np.searchsorted(normals, values, side="right")
+    reached = len(normals) - np.searchsorted(normals, values, side="left")
+    return Levels(values[::-1], counts[::-1], above[::-1], reached[::-1], normals)
+
+
+def as_weighted_rows(levels):
+    """Return labels, ranks and weights that scikit-learn's metrics rank alike.
+
+    A defect has the label True. Everything between two levels becomes one row.
+    """
+    k = len(levels.values)
+    counts = np.diff(levels.false_alarms, prepend=0, append=len(levels.normals))
+    labels = np.repeat([False, True], [2 * k + 1, k])
+    ranks = -np.r_[: 2 * k + 1, 1 : 2 * k + 1 : 2]
+    return labels, ranks, np.concatenate([counts, levels.weights])
+
+
+def best_f1(levels):
+    """Return the greatest F1 of the defects, and the highest value that attains it."""
+    hits = np.cumsum(levels.weights)
+    f1 = 2 * hits / (hits + levels.reached + hits[-1])  # 2 TP / (TP + FP + all defects)
+    best = f1.argmax()
+    return float(f1[best]), float(levels.values[best])

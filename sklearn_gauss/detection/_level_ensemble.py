@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gauss._base import (
@@ -19,12 +20,14 @@ from sklearn_gauss._base import (
     check_rows,
     fit_context,
 )
+from sklearn_gauss.detection._explaining import explain_behind, gradient_behind
 from sklearn_gauss.detection._held_out import (
     fit_quietly,
     held_out,
     last_step,
     squared_distances,
 )
+from sklearn_gauss.detection._levels import find_levels, named_levels
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
 #: Score of a row from its scores by level (n, n_levels); higher is more normal.
@@ -33,6 +36,20 @@ AGGREGATES = {
     "mean": lambda levels: levels.mean(axis=1),
     "max": lambda levels: levels.min(axis=1),
     "log_density": lambda levels: levels.sum(axis=1),
+}
+
+
+def _greatest(levels):
+    """1 for the level that decides the least score, 0 for the others."""
+    return np.eye(levels.shape[1])[levels.argmin(axis=1)]
+
+
+#: Derivative of the score by those of the levels, (n, n_levels).
+WEIGHTS = {
+    "sum": np.ones_like,
+    "mean": lambda levels: np.full_like(levels, 1 / levels.shape[1]),
+    "max": _greatest,
+    "log_density": np.ones_like,
 }
 
 
@@ -184,6 +201,86 @@ class LevelEnsemble(BaseDetector):
         check_is_fitted(self, "offset_")
         return self._level_scores(self.detectors_, self._check(X))
 
+    def explain(self, X):
+        """What each row's score is made of: levels, and what deviates inside each.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to explain.
+
+        Returns
+        -------
+        explanation : :class:`~sklearn.utils.Bunch`
+            levels : ndarray of shape (n_samples, n_levels)
+                What each level takes from the score: they add up to
+                ``-score_samples(X)``. With ``aggregate="max"`` all but the level that
+                decides are zero.
+            level_names : list of str
+                Names of the levels.
+            parts : dict of str to :class:`~sklearn.utils.Bunch`
+                Explanation of each level by its own detector, as
+                `MahalanobisDetector.explain` gives it: ``features`` (one for each of
+                the level's columns), ``components`` and so on add up to the level's
+                *squared* distance. Behind the linear steps of a Pipeline, ``features``
+                and ``axes`` are those of the level's columns. Levels whose detector
+                has no ``explain`` are missing.
+        """
+        check_is_fitted(self, "offset_")
+        X = self._check(X)
+        scores = self._level_scores(self.detectors_, X)
+        return Bunch(
+            levels=-WEIGHTS[self.aggregate](scores) * scores,
+            level_names=list(self.levels_),
+            parts={
+                name: explain_behind(detector, X[:, self.levels_[name]])
+                for name, detector in zip(self.levels_, self.detectors_, strict=True)
+                if hasattr(last_step(detector), "explain")
+            },
+        )
+
+    def gradient(self, X):
+        """Gradient of the score at each row.
+
+        With g_l the gradient of level l's log-density and M_l its distance, that of
+        -M_l is g_l / M_l; 0 at the mean.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to look at.
+
+        Returns
+        -------
+        gradient : ndarray of float64 of shape (n_samples, n_features)
+            Derivative of ``score_samples`` by each feature.
+
+        Raises
+        ------
+        AttributeError
+            If the detector of a level has no ``gradient``.
+        """
+        check_is_fitted(self, "offset_")
+        X = self._check(X)
+        weights = WEIGHTS[self.aggregate](self._level_scores(self.detectors_, X))
+        gradient = np.zeros(X.shape)
+        for i, (detector, columns) in enumerate(
+            zip(self.detectors_, self.levels_.values(), strict=True)
+        ):
+            slope = self._level_gradient(detector, X[:, columns])
+            gradient[:, columns] += weights[:, i : i + 1] * slope
+        return gradient
+
+    def _level_gradient(self, detector, X):
+        gradient = gradient_behind(detector, X)
+        if self._by_distance(detector):
+            distances = np.sqrt(squared_distances(detector, X))[:, None]
+            positive = distances > 0
+            gradient = np.divide(
+                gradient, distances, where=positive, out=np.zeros_like(gradient)
+            )
+        return gradient
+
     def _scores(self, X):
         return AGGREGATES[self.aggregate](self._level_scores(self.detectors_, X))
 
@@ -197,11 +294,14 @@ class LevelEnsemble(BaseDetector):
         )
 
     def _level_score(self, detector, X):
-        if self.aggregate != "log_density" and hasattr(
-            last_step(detector), "mahalanobis"
-        ):
+        if self._by_distance(detector):
             return -np.sqrt(squared_distances(detector, X))
         return detector.score_samples(X)
+
+    def _by_distance(self, detector):
+        return self.aggregate != "log_density" and hasattr(
+            last_step(detector), "mahalanobis"
+        )
 
     def _left_out(self, detector, n_rows):
         """Closed-form left-out scores of a level, or None if it has none."""
@@ -220,34 +320,8 @@ class LevelEnsemble(BaseDetector):
         )
 
     def _find_levels(self, n_features):
-        if self.levels is None:
-            return {"all": np.arange(n_features)}
-        if isinstance(self.levels, str):
-            return self._levels_from_names(n_features)
-        if not len(self.levels):
-            raise ValueError("levels is empty: give at least one group of columns.")
-        named = (
-            self.levels
-            if isinstance(self.levels, dict)
-            else {str(i): columns for i, columns in enumerate(self.levels)}
-        )
-        if len({str(name) for name in named}) < len(named):
-            raise ValueError(f"levels has names that are alike as text: {list(named)}.")
-        return {
-            str(name): self._columns(name, columns, n_features)
-            for name, columns in named.items()
-        }
-
-    def _levels_from_names(self, n_features):
-        names = getattr(self, "feature_names_in_", np.array([], dtype=object))
-        levels = {}
-        for column, name in enumerate(names):
-            level, separator, _ = name.rpartition("__")
-            if not separator:
-                levels = {}
-                break
-            levels.setdefault(level, []).append(column)
-        if not levels:
+        names = getattr(self, "feature_names_in_", ())
+        if isinstance(self.levels, str) and not named_levels(names):
             warnings.warn(
                 "X has no feature names of the form level__channel, so all "
                 f"{n_features} columns are one level. Name them, for instance with "
@@ -256,36 +330,4 @@ class LevelEnsemble(BaseDetector):
                 UserWarning,
                 stacklevel=callers_level(),
             )
-            return {"all": np.arange(n_features)}
-        return {level: np.array(columns) for level, columns in levels.items()}
-
-    def _columns(self, name, columns, n_features):
-        """Column indices of one group."""
-        if isinstance(columns, slice):
-            columns = np.arange(n_features)[columns]
-        columns = list(columns) if isinstance(columns, (set, frozenset)) else columns
-        columns = np.atleast_1d(np.asarray(columns))
-        if columns.dtype.kind == "b" and columns.shape == (n_features,):
-            columns = np.flatnonzero(columns)
-        if columns.dtype.kind in "UO":
-            known = {n: i for i, n in enumerate(getattr(self, "feature_names_in_", ()))}
-            missing = [c for c in columns if c not in known]
-            if missing:
-                raise ValueError(
-                    f"levels: level {name!r} names no column {str(missing[0])!r}."
-                )
-            columns = np.array([known[c] for c in columns])
-        if columns.ndim != 1 or columns.dtype.kind not in "iu" or not columns.size:
-            raise ValueError(
-                f"levels: level {name!r} must be a non-empty list of column indices, of "
-                f"feature names, or a slice; got {columns!r}."
-            )
-        if columns.min() < -n_features or columns.max() >= n_features:
-            raise ValueError(
-                f"levels: level {name!r} has a column out of range for the {n_features} "
-                "columns of X."
-            )
-        columns = columns % n_features
-        if len(np.unique(columns)) < len(columns):
-            raise ValueError(f"levels: level {name!r} has the same column twice.")
-        return columns
+        return find_levels(self.levels, n_features, names)

@@ -323,6 +323,74 @@ def test_jobs_do_not_change_the_numbers(n_jobs):
     np.testing.assert_array_equal(found.score_samples(X), want.score_samples(X))
 
 
+# ---------------------------------------------------------- explanations and gradients
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_levels_add_up_to_the_score(aggregate):
+    ensemble = LevelEnsemble(levels=GROUPS, aggregate=aggregate).fit(X)
+    found = ensemble.explain(UNSEEN)
+    assert found.level_names == ["low", "mid", "top"]
+    np.testing.assert_allclose(found.levels.sum(axis=1), -ensemble.score_samples(UNSEEN))
+    if aggregate == "max":
+        assert ((found.levels != 0).sum(axis=1) == 1).all()
+    for i, (name, columns) in enumerate(GROUPS.items()):
+        part = found.parts[name]
+        assert part.features.shape == (len(UNSEEN), len(columns))
+        squares = ensemble.detectors_[i].mahalanobis(UNSEEN[:, columns])
+        np.testing.assert_allclose(part.features.sum(axis=1), squares)
+        np.testing.assert_allclose(part.components.sum(axis=1) + part.residual, squares)
+
+
+def test_pipelines_are_explained_in_the_columns_of_their_level():
+    pipeline = make_pipeline(LowVariancePCA(n_components=2), MahalanobisDetector())
+    ensemble = LevelEnsemble(pipeline, levels=GROUPS, cv=2).fit(X)
+    found = ensemble.explain(UNSEEN)
+    for i, (name, columns) in enumerate(GROUPS.items()):
+        part = found.parts[name]
+        assert part.features.shape == (len(UNSEEN), len(columns))
+        assert part.axes.shape == (2, len(columns))
+        np.testing.assert_allclose(part.features.sum(axis=1), found.levels[:, i] ** 2)
+
+
+def test_levels_without_explanations_keep_their_share():
+    forest = EllipticEnvelope(random_state=0)
+    ensemble = LevelEnsemble(forest, levels=GROUPS, cv=2).fit(X)
+    found = ensemble.explain(UNSEEN)
+    assert found.parts == {}
+    np.testing.assert_allclose(found.levels.sum(axis=1), -ensemble.score_samples(UNSEEN))
+    with pytest.raises(AttributeError, match="EllipticEnvelope has no gradient"):
+        ensemble.gradient(UNSEEN)
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize(
+    "detector",
+    [None, make_pipeline(LowVariancePCA(n_components=2), MahalanobisDetector())],
+    ids=["Gaussian", "pipeline"],
+)
+def test_the_gradient_is_that_of_finite_differences(aggregate, detector):
+    ensemble = LevelEnsemble(detector, levels=GROUPS, aggregate=aggregate, cv=2).fit(X)
+    row, step = UNSEEN[:1], 1e-5 * np.eye(12)
+    slope = ensemble.score_samples(row + step) - ensemble.score_samples(row - step)
+    np.testing.assert_allclose(
+        ensemble.gradient(row)[0], slope / 2e-5, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_overlapping_levels_add_their_gradients():
+    ensemble = LevelEnsemble(levels=[[0, 1, 2], [2, 3]]).fit(X)
+    row, step = UNSEEN[:1], 1e-5 * np.eye(12)
+    slope = ensemble.score_samples(row + step) - ensemble.score_samples(row - step)
+    np.testing.assert_allclose(
+        ensemble.gradient(row)[0], slope / 2e-5, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_the_gradient_is_zero_at_the_mean():
+    ensemble = LevelEnsemble(levels=None).fit(np.vstack([X, -X]))
+    centre = ensemble.detectors_[0].location_[None]
+    assert np.isfinite(ensemble.gradient(centre)).all()
+
+
 # ---------------------------------------------------------------- warnings and errors
 def test_members_thresholds_do_not_warn_but_that_of_the_sum_does():
     with pytest.warns(CalibrationWarning, match="10 rows .* at least 19") as caught:
@@ -332,7 +400,16 @@ def test_members_thresholds_do_not_warn_but_that_of_the_sum_does():
 
 
 @pytest.mark.parametrize(
-    "verb", ["score_samples", "level_scores", "predict", "p_values", "decision_function"]
+    "verb",
+    [
+        "score_samples",
+        "level_scores",
+        "predict",
+        "p_values",
+        "decision_function",
+        "explain",
+        "gradient",
+    ],
 )
 def test_not_fitted(verb):
     with pytest.raises(NotFittedError):

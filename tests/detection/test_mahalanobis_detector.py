@@ -5,6 +5,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -359,6 +360,73 @@ def test_explanations_keep_the_units_of_the_data(scale):
     np.testing.assert_allclose(scaled.variances, plain.variances * scale**2, rtol=1e-9)
 
 
+@by_shape
+def test_levels_add_up_their_features(X):
+    detector = MahalanobisDetector().fit(X)
+    p = X.shape[1]
+    found = detector.explain(X[:4], levels={"a": range(3), "b": slice(3, None)})
+    assert found.level_names == ["a", "b"]
+    np.testing.assert_allclose(found.levels[:, 0], found.features[:, :3].sum(axis=1))
+    np.testing.assert_allclose(found.levels.sum(axis=1), detector.mahalanobis(X[:4]))
+    assert detector.explain(X[:4]).level_names == ["all"]
+    assert detector.explain(X[:4], levels=[[p - 1]]).levels.shape == (4, 1)
+
+
+def test_levels_are_read_from_feature_names():
+    names = [f"{'low' if i < 4 else 'high'}__{i}" for i in range(10)]
+    frame = pd.DataFrame(TALL, columns=names)
+    detector = MahalanobisDetector().fit(frame)
+    found = detector.explain(frame[:3])
+    assert found.level_names == ["low", "high"]
+    np.testing.assert_allclose(found.levels[:, 1], found.features[:, 4:].sum(axis=1))
+    by_name = detector.explain(frame[:3], levels={"one": ["high__9"]})
+    np.testing.assert_array_equal(by_name.levels[:, 0], found.features[:, 9])
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ({}, "levels is empty"),
+        ([[10]], "out of range for the 10 columns"),
+        ({"a": ["b"]}, "level 'a' names no column 'b'"),
+        ([[1, 1]], "the same column twice"),
+    ],
+)
+def test_levels_that_do_not_fit(levels, message):
+    with pytest.raises(ValueError, match=message):
+        MahalanobisDetector().fit(TALL).explain(TALL, levels=levels)
+
+
+def test_the_component_that_deviates_ranks_first():
+    detector = MahalanobisDetector().fit(TALL)
+    axes = detector.explain(TALL[:1]).axes
+    spread = np.sqrt(detector.explain(TALL[:1]).variances)
+    found = detector.explain(detector.location_ + 6 * spread[:, None] * axes)
+    np.testing.assert_array_equal(found.ranking[:, 0], np.arange(10))
+    assert (np.sort(found.ranking, axis=1) == np.arange(10)).all()
+    np.testing.assert_allclose(np.diag(found.components), 36)
+
+
+def test_components_follow_the_chi_squared_law():
+    random = np.random.default_rng(1)
+    detector = MahalanobisDetector(shrinkage=0.0).fit(random.normal(size=(4000, 4)))
+    found = detector.explain(random.normal(size=(4000, 4))).components
+    assert stats.kstest(found.ravel(), stats.chi2(1).cdf).pvalue > 1e-3
+
+
+@by_shape
+@pytest.mark.parametrize("covariance", [None, LedoitWolf()], ids=["own", "foreign"])
+@pytest.mark.parametrize("scale", [1.0, 2.0**40])
+def test_the_gradient_is_that_of_finite_differences(X, covariance, scale):
+    detector = MahalanobisDetector(covariance, calibration="chi2").fit(X * scale)
+    row, step = (X[:1] + 0.5) * scale, 1e-4 * scale * np.eye(X.shape[1])
+    slope = detector.score_samples(row + step) - detector.score_samples(row - step)
+    want = slope / (2e-4 * scale)
+    np.testing.assert_allclose(
+        detector.gradient(row)[0], want, rtol=1e-5, atol=1e-6 * np.abs(want).max()
+    )
+
+
 # --------------------------------------------------------------- foreign covariances
 @pytest.mark.parametrize("covariance", [LedoitWolf(), EmpiricalCovariance()], ids=str)
 def test_foreign_covariances_give_their_own_distances(covariance):
@@ -477,10 +545,12 @@ def test_the_threshold_waits_until_it_is_asked_for(monkeypatch):
 
 
 # --------------------------------------------------------------------------- errors
-VERBS = ["score_samples", "decision_function", "predict", "score", "p_values", "explain"]
+VERBS = ["score_samples", "decision_function", "predict", "score", "p_values"]
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "mahalanobis", "recalibrate"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "explain", "gradient", "mahalanobis", "recalibrate"]
+)
 def test_not_fitted(verb):
     with pytest.raises(
         NotFittedError, match="MahalanobisDetector instance is not fitted"

@@ -40,6 +40,8 @@ sphinx_gallery_conf = {
             "plot_first_steps.py",
             "plot_images.py",
             "plot_working_points.py",
+            "plot_anomaly_maps.py",
+            "plot_explanations.py",
             "plot_kernel_density.py",
             "plot_bandwidth_regimes.py",
             "plot_kernel_thinning.py",

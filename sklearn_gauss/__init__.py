@@ -3,14 +3,18 @@
 ===========================  ============================================================
 ``covariance``               `ShrinkageCovariance`
 ``detection``                `MahalanobisDetector`, `KDEDetector`, `LevelEnsemble`,
-                             `CalibratedDetector`
+                             `CalibratedDetector`; of feature maps,
+                             `PatchGaussianDetector` and `PatchKDEDetector`
 ``decomposition``            `LowVariancePCA`
 ``selection``                `KernelThinning`, few rows that stand for all
 ``feature_extraction``       `CNNFeatureExtractor`, images to features
+``inspection``               `anomaly_maps`, `explain`, `gradient_map`, `occlusion_map`
+``metrics``                  `aupro_score` and others of defect localisation
 ``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`
 ``datasets``                 `list_images`, `load_inspection_folder`,
                              `make_inspection_images`, `save_inspection_folder`
-``plotting``                 `BandwidthDisplay`, `ScoreDisplay`, `WorkingPointDisplay`
+``plotting``                 `AnomalyMapDisplay`, `BandwidthDisplay`, `ScoreDisplay`,
+                             `WorkingPointDisplay`
 ``exceptions``               warnings and errors
 ===========================  ============================================================
 
@@ -25,6 +29,8 @@ from sklearn_gauss import (
     detection,
     exceptions,
     feature_extraction,
+    inspection,
+    metrics,
     model_selection,
     selection,
 )
@@ -38,6 +44,8 @@ __all__ = [
     "detection",
     "exceptions",
     "feature_extraction",
+    "inspection",
+    "metrics",
     "model_selection",
     "selection",
 ]

@@ -20,6 +20,8 @@ LIGHT_ROOMS = (
     "detection",
     "exceptions",
     "feature_extraction",
+    "inspection",
+    "metrics",
     "model_selection",
     "selection",
 )

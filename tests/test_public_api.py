@@ -7,7 +7,7 @@ import numbers
 import pickle
 import re
 import warnings
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -28,6 +28,8 @@ from sklearn_gauss.detection import (
     KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
+    PatchGaussianDetector,
+    PatchKDEDetector,
 )
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 from sklearn_gauss.selection import KernelThinning
@@ -39,6 +41,8 @@ ROOMS = [
     "detection",
     "exceptions",
     "feature_extraction",
+    "inspection",
+    "metrics",
     "model_selection",
     "plotting",
     "selection",
@@ -89,6 +93,9 @@ def streamed(estimator, X):
         estimator.partial_fit(rows)
     return estimator
 
+
+patch_gaussian = partial(PatchGaussianDetector, grid_shape=(1, 2), pixel_target_fpr=0.05)
+patch_kde = partial(PatchKDEDetector, grid_shape=(1, 2), pixel_target_fpr=0.05)
 
 # What is fitted how to what; every kind of state that an estimator can be in.
 CASES = {
@@ -156,6 +163,28 @@ CASES = {
             make_pipeline(LowVariancePCA(0.3), MahalanobisDetector()), cv=3
         ),
         NAMED,
+    ),
+    "PatchGaussianDetector": (fitted, patch_gaussian(), TALL),
+    "PatchGaussianDetector, named columns": (fitted, patch_gaussian(), NAMED),
+    "PatchGaussianDetector, few rows": (fitted, patch_gaussian(grid_shape=(1, 1)), WIDE),
+    "PatchGaussianDetector, shared": (
+        fitted,
+        patch_gaussian(covariance="shared", n_channels=2),
+        TALL,
+    ),
+    "PatchGaussianDetector, transformer": (
+        fitted,
+        patch_gaussian(reduction=LowVariancePCA(0.3), precision="float32"),
+        TALL,
+    ),
+    "PatchGaussianDetector, stream": (streamed, patch_gaussian(), TALL),
+    "PatchKDEDetector": (fitted, patch_kde(), TALL),
+    "PatchKDEDetector, named columns": (fitted, patch_kde("scott"), NAMED),
+    "PatchKDEDetector, few rows": (fitted, patch_kde(grid_shape=(1, 1)), WIDE),
+    "PatchKDEDetector, thinned": (
+        fitted,
+        patch_kde(max_reference=20, n_channels=2, whiten="none"),
+        TALL,
     ),
     "LowVariancePCA": (fitted, LowVariancePCA(0.3), TALL),
     "LowVariancePCA, few rows": (fitted, LowVariancePCA(0.3, whiten=True), WIDE),

@@ -19,7 +19,7 @@ from sklearn_gauss._base import (
     clip_overflow,
     fit_context,
 )
-from sklearn_gauss._numerics.arrays import Frame
+from sklearn_gauss._numerics.arrays import EPS, Frame
 from sklearn_gauss._numerics.patches.positions import (
     Places,
     fit_places,
@@ -29,6 +29,7 @@ from sklearn_gauss._numerics.patches.positions import (
 from sklearn_gauss._numerics.patches.reduction import ReducedMaps
 from sklearn_gauss._numerics.patches.shared import SharedPlaces, fit_shared
 from sklearn_gauss._numerics.threads import available_threads
+from sklearn_gauss.covariance._rank import LEAST_PRECISION
 from sklearn_gauss.detection._patches import (
     IMAGES_AT_A_TIME,
     PATCH_PARAMETERS,
@@ -411,35 +412,45 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
             )
         options = {"left_out": self.calibration == "loo", "n_threads": n_threads}
         if self.covariance == "shared":
-            model, squares, amount = fit_shared(
-                maps, self.shrinkage, self.ridge, **options
-            )
-            self.shrinkage_, rank = amount, model.axes.shape[1]
+            found = fit_shared(maps, self.shrinkage, self.ridge, **options)
+            self.shrinkage_ = found.intensities
+            rank, condition = found.rank, found.condition
         else:
-            model, squares, amounts, ranks = fit_places(
+            found = fit_places(
                 maps,
                 self.shrinkage,
                 self.ridge,
                 allocate=allocator(self.storage, {"axes": DTYPES[self.precision]}),
                 **options,
             )
-            self.shrinkage_, rank = amounts.reshape(self.grid_shape_), ranks.min()
+            self.shrinkage_ = found.intensities.reshape(self.grid_shape_)
+            rank, condition = found.ranks.min(), found.conditions.max()
+        model = found.places
         self._model = {k: v for k, v in vars(model).items() if v is not None}
         frame = Frame(model.origin, model.shift, model.scale)
         self.location_ = frame.location[0].reshape(*self.grid_shape_, -1)
-        self._warn_of_rank(int(rank))
-        self._calibrate(None if squares is None else np.sqrt(squares))
+        self._warn_of_rank(int(rank), float(condition))
+        self._calibrate(None if found.squares is None else np.sqrt(found.squares))
 
-    def _warn_of_rank(self, rank):
-        n_channels = self.location_.shape[2]
+    def _warn_of_rank(self, rank, condition):
+        n_channels, error = self.location_.shape[2], condition * EPS
         if rank < n_channels:
-            warnings.warn(
+            message = (
                 f"There are places whose covariance has rank {rank} in {n_channels} "
-                "channels; deviations in the other directions are not seen. Use "
-                "shrinkage or a ridge, more images, or fewer n_channels.",
-                RankDeficientWarning,
-                stacklevel=callers_level(),
+                "channels; deviations in the other directions are not seen."
             )
+        elif error > LEAST_PRECISION:
+            message = (
+                f"There are places whose covariance has a condition of {condition:.0e}, "
+                f"where distances are not known to within {error:.0e}."
+            )
+        else:
+            return
+        warnings.warn(
+            f"{message} Use shrinkage or a ridge, more images, or fewer n_channels.",
+            RankDeficientWarning,
+            stacklevel=callers_level(),
+        )
 
     def _squares(self, maps):
         kind = SharedPlaces if self._model["axes"].ndim == 2 else Places

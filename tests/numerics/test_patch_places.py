@@ -1,7 +1,5 @@
 """Gaussians at places of a grid, against one plain Gaussian for each."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,17 +95,11 @@ def whole(maps):
 
 def fit(maps, rule="ledoit_wolf", ridge=0.0, **options):
     options.setdefault("allocate", lambda name, shape: np.zeros(shape))
-    found = fit_places(whole(maps), rule, ridge, **options)
-    return SimpleNamespace(
-        **dict(zip(("places", "squares", "intensities", "ranks"), found, strict=True))
-    )
+    return fit_places(whole(maps), rule, ridge, **options)
 
 
 def share(maps, rule="ledoit_wolf", ridge=0.0, **options):
-    found = fit_shared(whole(maps), rule, ridge, **options)
-    return SimpleNamespace(
-        **dict(zip(("places", "squares", "intensities"), found, strict=True))
-    )
+    return fit_shared(whole(maps), rule, ridge, **options)
 
 
 by_fit = pytest.mark.parametrize("fitting", [fit, share], ids=["places", "shared"])

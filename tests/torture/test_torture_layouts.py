@@ -8,7 +8,12 @@ import pytest
 
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
-from sklearn_gauss.detection import KDEDetector, MahalanobisDetector
+from sklearn_gauss.detection import (
+    KDEDetector,
+    MahalanobisDetector,
+    PatchGaussianDetector,
+    PatchKDEDetector,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
@@ -23,6 +28,11 @@ ESTIMATORS = {
     "detector, oas": lambda: MahalanobisDetector(shrinkage="oas"),
     "density": KDEDetector,
     "density, plain": lambda: KDEDetector("scott", whiten="none"),
+    "patches": lambda: PatchGaussianDetector(grid_shape=(1, 1), pixel_target_fpr=0.1),
+    "patches, single": lambda: PatchGaussianDetector(
+        grid_shape=(1, 1), pixel_target_fpr=0.1, precision="float32"
+    ),
+    "patch density": lambda: PatchKDEDetector(grid_shape=(1, 1), pixel_target_fpr=0.1),
     "components": lambda: LowVariancePCA(0.3),
     "components, whitened": lambda: LowVariancePCA(0.3, whiten=True),
 }
@@ -56,7 +66,7 @@ def score(fitted, X):
         return np.asarray(fitted.transform(X), np.float64)
     parts = [fitted.score_samples(X)]
     if hasattr(fitted, "mahalanobis"):
-        parts.append(fitted.mahalanobis(X))
+        parts.append(fitted.mahalanobis(X).reshape(-1))
     if hasattr(fitted, "predict"):
         parts += [fitted.decision_function(X), fitted.p_values(X), fitted.predict(X)]
     return np.column_stack(parts)

@@ -40,7 +40,7 @@ from reference import (
 
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
-from sklearn_gauss.detection import MahalanobisDetector
+from sklearn_gauss.detection import MahalanobisDetector, PatchGaussianDetector
 from sklearn_gauss.exceptions import (
     CalibrationWarning,
     DistanceOverflowWarning,
@@ -705,6 +705,32 @@ def test_detector(case, shrinkage, record_property):
             case, shrinkage, lambda: MahalanobisDetector(shrinkage=shrinkage)
         ),
     )
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1, "ledoit_wolf"])
+@by_name
+def test_patches(case, shrinkage, record_property):
+    """Images of a single place: distances are those of rows."""
+
+    def run():
+        X, Q, _, _ = drawn(case)
+        model, distances, _ = truth(case, shrinkage)
+        tol = tolerance(model, shrinkage)
+        detector = PatchGaussianDetector(
+            shrinkage, grid_shape=(1, 1), n_channels=None, pixel_target_fpr=0.1
+        )
+        fitted, messages = quietly(lambda: detector.fit(X))
+        singular = model.rank < model.p
+        said = any(isinstance(m, RankDeficientWarning) for m in messages)
+        if tol > HOPELESS and said:
+            raise Declared
+        expect(said == singular, f"RankDeficientWarning: {said}, singular: {singular}")
+        overflow = any(d > Fraction(FLOAT_MAX) for d in distances)
+        got, messages = quietly(lambda: fitted.mahalanobis(Q))
+        check_warnings(messages, DistanceOverflowWarning, overflow)
+        check_distances(got[:, 0, 0], distances, min(tol, HOPELESS))
+
+    attempt(record_property, case.may_refuse, run)
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, "ledoit_wolf"])

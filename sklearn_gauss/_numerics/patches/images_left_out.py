@@ -18,8 +18,10 @@ from sklearn_gauss._numerics.threads import map_blocks
 
 __all__ = ["image_bandwidth", "left_out_images"]
 
-#: Bandwidths, over the median distance to the nearest reference patch, that are tried.
-RANGE = np.geomspace(0.05, 20.0, 25)
+#: Bandwidths that are tried, between these multiples of the median distance r to the
+#: nearest reference patch; the least over the square root of the dimension d, since where
+#: only that patch counts the likelihood is greatest at r / sqrt(d).
+RANGE, TRIED = (0.2, 20.0), 25
 
 
 def image_bandwidth(
@@ -48,7 +50,7 @@ def image_bandwidth(
         sums = logsumexp(exponents / np.exp(2 * log_h) + logs, axis=1)
         return float(d * log_h - sums.mean())
 
-    grid = np.log(RANGE * centre)
+    grid = np.log(np.geomspace(RANGE[0] / np.sqrt(d), RANGE[1], TRIED) * centre)
     losses = [loss(log_h) for log_h in grid]
     best = int(np.argmin(losses))
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]

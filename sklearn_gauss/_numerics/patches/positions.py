@@ -6,6 +6,7 @@ the fitted arrays of all places lie side by side, so that many are scored at a t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,7 @@ _FAR = 1e12
 class Places:
     """Gaussians of P places, in arrays.
 
-    origin, shift : (P, C), and scale (P, 1): the frame of each place, whose zero is the
-        mean there
+    origin, shift, scale : (P, C), the frame of each place, whose zero is the mean there
     axes : (P, C, k), by which a centred patch is multiplied: a factor of the precision,
         k = C, or the axes of a low-rank covariance
     variances : (P, k), along these axes; None where ``axes`` has them in it
@@ -84,7 +84,7 @@ def shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of the fitted arrays, by their names in `Places`."""
     own = n_places, n_channels
-    found = {"origin": own, "shift": own, "scale": (n_places, 1)}
+    found = {"origin": own, "shift": own, "scale": own}
     if not _is_low_rank(n_images, n_channels, rule, ridge):
         return found | {"axes": (*own, n_channels)}
     rank = n_images - 1
@@ -95,6 +95,23 @@ def shapes(
     }
 
 
+class PlacesFit(NamedTuple):
+    """Gaussians of all places, and what they were estimated with.
+
+    squares : (n, P), squared distance of every patch to the Gaussian of the other images
+        at its place, or None
+    intensities : (P,), of the shrinkage
+    ranks : (P,), dimensions in which a deviation is seen
+    conditions : (P,), by which rounding errors of the patches are multiplied
+    """
+
+    places: Places
+    squares: NDArray | None
+    intensities: NDArray
+    ranks: NDArray
+    conditions: NDArray
+
+
 def fit_places(
     maps: ReducedMaps,
     rule: str | float,
@@ -103,28 +120,19 @@ def fit_places(
     allocate: Callable[[str, tuple], NDArray],
     left_out: bool = True,
     n_threads: int = 1,
-) -> tuple[Places, NDArray | None, NDArray, NDArray]:
+) -> "PlacesFit":
     """Gaussians of all places of maps (n, P, C), and what they were estimated with.
 
     ``allocate(name, shape)`` returns the zeros that a fitted array is kept in. A place
     where nothing varies has the mean variance of all places in every direction, or the
     ridge.
-
-    Returns
-    -------
-    places : Places
-    squares : (n, P)
-        Squared distance of every patch to the Gaussian of the other images at its
-        place; None unless ``left_out``.
-    intensities : (P,)
-    ranks : (P,)
-        Dimensions in which a deviation is seen.
     """
     n_images, n_places, n_channels = maps.shape
     sizes = shapes(n_images, n_places, n_channels, rule, ridge)
     places = Places(**{name: allocate(name, shape) for name, shape in sizes.items()})
     squares = np.empty((n_images, n_places)) if left_out else None
     intensities, ranks = np.zeros(n_places), np.zeros(n_places, dtype=int)
+    conditions = np.ones(n_places)
     fallback = ridge or mean_variance(maps)
 
     def work(place: int) -> None:
@@ -135,16 +143,18 @@ def fit_places(
             if left_out:
                 squares[:, place] = 0.0
             return
-        sums = summarise(X, centred=True, dense=False, by_column=False)
+        plain = rule == 0.0 and not ridge
+        sums = summarise(X, centred=True, dense=False, by_column=plain)
         model = estimate(sums, rule, ridge=ridge)
         _store(places, place, model)
         intensities[place], ranks[place] = model.shrinkage, model.covariance.rank
+        conditions[place] = getattr(model.covariance, "condition", 1.0)
         if left_out:
             found = leave_one_out(sums, model, rule, X, ridge=ridge).squares
             squares[:, place] = _without_variance(X, found, fallback)
 
     map_blocks(work, range(n_places), n_threads)
-    return places, squares, intensities, ranks
+    return PlacesFit(places, squares, intensities, ranks, conditions)
 
 
 def is_constant(maps: ReducedMaps) -> bool:

@@ -1,6 +1,7 @@
 """One covariance for all places of a grid, about a mean of each place's own."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,23 @@ class SharedPlaces:
         return squares
 
 
+class SharedFit(NamedTuple):
+    """Gaussians of all places with one covariance, and what it was estimated with.
+
+    squares : (n, P), squared distance of every patch to the Gaussian of the other images
+        at its place, or None
+    intensities : float, of the shrinkage
+    rank : dimensions in which a deviation is seen
+    condition : by which rounding errors of the patches are multiplied
+    """
+
+    places: SharedPlaces
+    squares: NDArray | None
+    intensities: float
+    rank: int
+    condition: float
+
+
 def fit_shared(
     maps: ReducedMaps,
     rule: str | float,
@@ -68,7 +86,7 @@ def fit_shared(
     *,
     left_out: bool = True,
     n_threads: int = 1,
-) -> tuple[SharedPlaces, NDArray | None, float]:
+) -> "SharedFit":
     """The covariance of all patches of maps (n, P, C) about their places' means.
 
     T = sum_ip z_ip z_ip' over the images i and places p gives S = T / (n P), shrunk as
@@ -77,15 +95,6 @@ def fit_shared(
         T_(-i) = T - n / (n - 1) sum_p z_ip z_ip',
 
     and its own lie at n / (n - 1) z_ip from it: exact, for the intensity of all images.
-
-    Returns
-    -------
-    places : SharedPlaces
-    squares : (n, P)
-        Squared distance of every patch to the Gaussian of the other images at its
-        place; None unless ``left_out``.
-    amount : float
-        Intensity of shrinkage.
     """
     n_images, n_places, n_channels = maps.shape
     frame = _frame(maps)
@@ -110,8 +119,9 @@ def fit_shared(
     amount = float(intensity(rule, spread))
     operator = _operator(scatter / count, amount, ridge)
     places = SharedPlaces(frame.origin, frame.shift, frame.scale, operator.factor)
+    found = SharedFit(places, None, amount, operator.rank, operator.condition)
     if not left_out:
-        return places, None, amount
+        return found
     squares, growth = np.empty((n_images, n_places)), n_images / (n_images - 1)
 
     def work(image: int) -> None:
@@ -130,7 +140,7 @@ def fit_shared(
             squares[image, _outside(left, away)] = np.inf
 
     map_blocks(work, images, n_threads)
-    return places, squares, amount
+    return found._replace(squares=squares)
 
 
 def _carries(product: NDArray, scatter: NDArray, factor: NDArray) -> bool:

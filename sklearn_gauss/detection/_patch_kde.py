@@ -183,6 +183,8 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         "random_state": ["random_state"],
     }
 
+    _left_out_fails = "others have no patches that it could be compared with"
+
     def __init__(
         self,
         bandwidth="loo",
@@ -255,8 +257,8 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         self._fit_reducer(maps)
         reduced = ReducedMaps(maps, self._reduce)
         rescaling = self._find_metric(maps)
-        patches, images = self._draw(reduced, rng)
-        kept, weights = self._choose(rescaling.enter(patches), rng)
+        patches, images, counts = self._draw(reduced, rng)
+        kept, weights = self._choose(rescaling.enter(patches), counts, rng)
         self.reference_, self.reference_weights_ = patches[kept], weights
         self.reference_images_ = images[kept]
         h = self._find_bandwidth(rescaling, patches, images)
@@ -321,7 +323,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         return rescaling
 
     def _draw(self, maps, rng):
-        """Distinct candidates for reference patches, and the images they are from."""
+        """Distinct candidates for reference patches, their images, and their copies."""
         n_images, n_places, _ = maps.shape
         picked = rng.permutation(n_images * n_places)
         if self.max_reference is not None:
@@ -340,21 +342,21 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         np.maximum.at(highest, inverse, images)
         own = np.where(lowest == highest, lowest, SEVERAL)
         order = np.argsort(first)
-        return patches[first[order]], own[order]
+        counts = np.bincount(inverse).astype(np.float64)
+        return patches[first[order]], own[order], counts[order]
 
-    def _choose(self, coordinates, rng):
+    def _choose(self, coordinates, counts, rng):
         """Which candidates are reference patches, and their weights."""
         n_rows = len(coordinates)
         if self.max_reference is None or self.max_reference >= n_rows:
-            return np.arange(n_rows), np.ones(n_rows)
+            return np.arange(n_rows), counts
         if self.thinning == "greedy":
-            centred = coordinates - coordinates.mean(axis=0)
-            kept, counts = farthest_first(centred, self.max_reference)
+            kept, weights = farthest_first(coordinates, self.max_reference, counts)
             order = np.argsort(kept)
-            return kept[order], counts[order].astype(np.float64)
+            return kept[order], weights[order]
         return representatives(
             coordinates,
-            np.ones(n_rows),
+            counts,
             row_order(coordinates),
             self.max_reference,
             how=self.thinning,
@@ -375,6 +377,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
             rescaling.enter(self.reference_),
             self.reference_images_,
             self.reference_weights_,
+            rescaling.dimension,
         )
 
     def _density(self):

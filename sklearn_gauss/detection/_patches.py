@@ -203,7 +203,7 @@ class PatchDetector(BaseDetector):
                 f"{type(self).__name__} takes maps (n_images, H, W, n_channels), as "
                 "those of CNNFeatureExtractor(pooling='none'), or with "
                 "grid_shape=(H, W) a 2D array of flat rows; X has "
-                f"{getattr(X, 'ndim', 2)} dimensions."
+                f"{getattr(X, 'ndim', 2)} dimensions. Reshape your data."
             )
         rows = check_rows(self, rows, reset=reset, min_rows=min_rows)
         if not reset and grid != self.grid_shape_:

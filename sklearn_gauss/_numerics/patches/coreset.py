@@ -8,11 +8,16 @@ __all__ = ["farthest_first"]
 #: Squared distance, over squared lengths, below which rounding can have made it.
 CLOSE = 1e-5
 
+#: Coordinates beyond which single precision has no room for squares.
+FAR = 1e15
 
-def farthest_first(rows: NDArray, count: int) -> tuple[NDArray, NDArray]:
+
+def farthest_first(
+    rows: NDArray, count: int, weights: NDArray
+) -> tuple[NDArray, NDArray]:
     """Indices of rows (N, d), each the farthest from all before it, from the first on.
 
-    Second, how many rows are nearest to each.
+    Second, the ``weights`` (N,) of the rows that are nearest to each, added up.
 
     The greedy solution of the k-centre problem: every row is within twice the least
     radius possible of a chosen one [1]_. It ends early where copies are all that is left.
@@ -22,10 +27,11 @@ def farthest_first(rows: NDArray, count: int) -> tuple[NDArray, NDArray]:
     .. [1] T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance",
        Theoretical Computer Science 38 (1985).
     """
-    rows = rows.astype(np.float32)
+    rows = rows - np.median(rows, axis=0)  # one far row does not move it
+    rows = rows.astype(np.float32 if np.abs(rows).max() < FAR else np.float64)
     chosen, owner = [0], np.zeros(len(rows), dtype=int)
     lengths = np.einsum("ij,ij->i", rows, rows)
-    nearest = np.full(len(rows), np.inf, dtype=np.float32)
+    nearest = np.full(len(rows), np.inf, dtype=rows.dtype)
     while True:
         last = chosen[-1]
         gaps = lengths + lengths[last] - 2 * (rows @ rows[last])
@@ -35,5 +41,5 @@ def farthest_first(rows: NDArray, count: int) -> tuple[NDArray, NDArray]:
         np.minimum(nearest, gaps, out=nearest)
         following = int(np.argmax(nearest))
         if len(chosen) == count or np.isneginf(nearest[following]):
-            return np.array(chosen), np.bincount(owner, minlength=len(chosen))
+            return np.array(chosen), np.bincount(owner, weights, len(chosen))
         chosen.append(following)

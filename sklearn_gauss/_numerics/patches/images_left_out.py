@@ -18,10 +18,11 @@ from sklearn_gauss._numerics.threads import map_blocks
 
 __all__ = ["image_bandwidth", "left_out_images"]
 
-#: Bandwidths that are tried, between these multiples of the median distance r to the
-#: nearest reference patch; the least over the square root of the dimension d, since where
-#: only that patch counts the likelihood is greatest at r / sqrt(d).
-RANGE, TRIED = (0.2, 20.0), 25
+#: Ratio of neighbouring bandwidths that are tried, and most of them.
+STEP, MOST_TRIED = 1.25, 60
+
+#: Share of a variance below which that of the other images is summed anew.
+LEAST_SHARE = 1e-4
 
 
 def image_bandwidth(
@@ -30,27 +31,36 @@ def image_bandwidth(
     others: NDArray,
     images_of_others: NDArray,
     weights: NDArray,
+    dimension: int,
 ) -> float:
     """Bandwidth of the greatest likelihood of patches, each without its whole image.
 
-    ``patches`` (m, d) of ``images`` (m,) under a Gaussian kernel at ``others`` (l, d) of
-    ``images_of_others`` and ``weights`` (l,), all in coordinates. 0 where no other image
-    has any, and where all of them coincide.
+    ``patches`` (m, d) of ``images`` (m,) under a Gaussian kernel in ``dimension`` at
+    ``others`` (l, d) of ``images_of_others`` and ``weights`` (l,), all in coordinates. 0
+    where no other image has any, and where all of them coincide.
+
+    At a maximum h^2 is the mean of the squared distances, weighted by their kernels, over
+    the dimension: it lies between those of the nearest and of the farthest alone.
     """
     exponents = cdist(patches, others, "sqeuclidean") / -2
-    exponents[images[:, None] == images_of_others] = -np.inf
-    exponents = exponents[np.isfinite(exponents).any(axis=1)]
-    nearest = np.sqrt(-2 * exponents.max(axis=1, initial=-np.inf))
-    nearest = nearest[nearest > 0]
-    if not len(nearest):
+    own = images[:, None] == images_of_others
+    left = ~own.all(axis=1)
+    exponents, own = exponents[left], own[left]
+    if not len(exponents):
         return 0.0
-    centre, d, logs = float(np.median(nearest)), patches.shape[1], np.log(weights)
+    farthest = -2 * exponents.min(axis=1, where=~own, initial=0.0).mean()
+    exponents[own] = -np.inf
+    nearest = -2 * exponents.max(axis=1).mean()
+    if not farthest > 0:
+        return 0.0
+    low = np.log(max(nearest, farthest * STEP ** (-2 * MOST_TRIED)) / dimension) / 2
+    high, logs = np.log(farthest / dimension) / 2, np.log(weights)
 
     def loss(log_h: float) -> float:
         sums = logsumexp(exponents / np.exp(2 * log_h) + logs, axis=1)
-        return float(d * log_h - sums.mean())
+        return float(dimension * log_h - sums.mean())
 
-    grid = np.log(np.geomspace(RANGE[0] / np.sqrt(d), RANGE[1], TRIED) * centre)
+    grid = np.linspace(low, high, int(np.ceil((high - low) / np.log(STEP))) + 2)
     losses = [loss(log_h) for log_h in grid]
     best = int(np.argmin(losses))
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
@@ -77,7 +87,7 @@ def left_out_images(
         patches, others = maps.of_image(image), images != image
         here = rescaling
         if scatter is not None:
-            here = _without(rescaling, scatter, patches, n_images)
+            here = _without(rescaling, scatter, maps, image)
         if here is None or not others.any():
             return
         ref = reference(
@@ -94,28 +104,45 @@ def left_out_images(
     return logs
 
 
-def _scatter(rescaling: Rescaling, maps: ReducedMaps) -> NDArray:
-    """Sum over all patches of z z' (C, C), z about their mean in the frame."""
+def _scatter(
+    rescaling: Rescaling, maps: ReducedMaps, left_out: int | None = None
+) -> NDArray:
+    """Sum over all patches of z z' (C, C), z in the frame; without those of an image."""
     frame, total = rescaling.frame, 0.0
     for image in range(len(maps.maps)):
-        Z = frame.enter(maps.of_image(image))
-        total = total + Z.T @ Z
+        if image != left_out:
+            Z = frame.enter(maps.of_image(image))
+            total = total + Z.T @ Z
     return total
 
 
+def _constant_without(maps: ReducedMaps, image: int) -> NDArray:
+    """Channels (C,) that do not vary in the other images."""
+    rest = [maps.of_image(i) for i in range(len(maps.maps)) if i != image]
+    low = np.min([patches.min(axis=0) for patches in rest], axis=0)
+    return low == np.max([patches.max(axis=0) for patches in rest], axis=0)
+
+
 def _without(
-    rescaling: Rescaling, scatter: NDArray, patches: NDArray, n_images: int
+    rescaling: Rescaling, scatter: NDArray, maps: ReducedMaps, image: int
 ) -> Rescaling | None:
     """The rescaling of the other images; None where they do not vary.
 
     Without P of N patches of mean m, and with the mean of all at zero, the mean is at
     -P m / (N - P) and the scatter T - Z'Z - P^2 / (N - P) m m'.
     """
-    Z = rescaling.frame.enter(patches)
-    n_patches, rest = len(Z), len(Z) * (n_images - 1)
+    Z = rescaling.frame.enter(maps.of_image(image))
+    n_patches, rest = len(Z), len(Z) * (len(maps.maps) - 1)
     mean = Z.mean(axis=0)
     drift = mean * (-n_patches / rest)
-    others = scatter - Z.T @ Z - np.outer(mean, mean) * (n_patches**2 / rest)
+    others, moved = scatter - Z.T @ Z, np.outer(mean, mean) * (n_patches**2 / rest)
+    if (np.diagonal(others - moved) < LEAST_SHARE * np.diagonal(scatter)).any():
+        # The image carries nearly all of a channel: sums about the others' own mean.
+        rescaling = replace(rescaling, shift=rescaling.shift + drift)
+        others, moved, drift = _scatter(rescaling, maps, image), 0.0, np.zeros(len(mean))
+        constant = _constant_without(maps, image)
+        others[constant], others[:, constant] = 0.0, 0.0
+    others = others - moved
     others /= rest
     shift = rescaling.shift + drift
     variances = np.diagonal(others)

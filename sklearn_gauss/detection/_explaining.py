@@ -48,8 +48,10 @@ def linear_map(steps, X):
     # A unit step must be seen beside the numbers that it is added to.
     unit = 2.0 ** np.ceil(np.log2(max(np.abs(X).max(), np.finfo(float).tiny)))
     J = (_transform(steps, centre + unit * np.eye(X.shape[1])) - start) / unit
-    found = _transform(steps, X)
-    error = np.abs((X - centre) @ J + start - found).max()
+    # Of a single row the mean is itself: another one, off it in every column.
+    rows = np.vstack([X, centre + unit * np.linspace(-1.0, 1.0, X.shape[1])])
+    found = _transform(steps, rows)
+    error = np.abs((rows - centre) @ J + start - found).max()
     if not error <= LINEAR * max(np.abs(found).max(), np.abs(start).max()):
         raise ValueError(
             "The steps in front of the detector are not linear, so contributions of "

@@ -315,7 +315,7 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
         return self
 
     def required_memory(self, shape):
-        """How much memory a fit takes, beside X itself.
+        """How much memory a fitted detector takes.
 
         Parameters
         ----------
@@ -325,18 +325,20 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
         Returns
         -------
         memory : :class:`~sklearn.utils.Bunch`
-            In bytes, ``covariances`` with their means, which are kept (in files, where
-            ``storage`` is given), and ``calibration``, the left-out maps, which are kept
-            in memory. For a transformer as ``reduction``, as if it kept all channels.
+            In bytes, ``covariances`` with their means (in files, where ``storage`` is
+            given) and ``calibration``, the left-out maps; during the fit three times
+            these come on top. For a transformer as ``reduction``, as if it kept all
+            channels.
         """
         n_images, height, width, n_channels = shape
         if isinstance(self.reduction, str):
             n_channels = min(self.n_channels or n_channels, n_channels)
         n_places, itemsize = height * width, np.dtype(self.precision).itemsize
         if self.covariance == "shared":
-            sizes = {"means": (n_places, 2 * n_channels), "factor": (n_channels,) * 2}
+            sizes = {"frame": (n_places, 2 * n_channels), "factor": (n_channels,) * 2}
         else:
             sizes = shapes(n_images, n_places, n_channels, self.shrinkage, self.ridge)
+        sizes["location"] = n_places, n_channels
         return Bunch(
             covariances=sum(
                 int(np.prod(size)) * (itemsize if name == "axes" else 8)
@@ -370,14 +372,14 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
 
     def _check_memory(self, shape):
         needed = self.required_memory((shape[0], *self.grid_shape_, shape[2]))
-        total = needed.calibration + (0 if self.storage else needed.covariances)
+        total = 4 * needed.calibration + (0 if self.storage else needed.covariances)
         if total > self.memory_limit * MIB:
             raise MemoryError(
                 f"The fit would take {total / MIB:.0f} MiB beside X, more than "
                 f"memory_limit={self.memory_limit:g} MiB: {needed.covariances / MIB:.0f} "
                 f"for covariances of {self.grid_shape_[0]} x {self.grid_shape_[1]} "
-                f"places, {needed.calibration / MIB:.0f} for left-out maps. Take fewer "
-                "n_channels, a coarser grid, precision='float32', covariance='shared', "
+                f"places, {4 * needed.calibration / MIB:.0f} for left-out maps. Take "
+                "fewer n_channels, a coarser grid, precision='float32', covariance='shared', "
                 "storage=FOLDER for memory-mapped files, or a higher memory_limit."
             )
 

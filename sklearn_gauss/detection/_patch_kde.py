@@ -38,6 +38,9 @@ CANDIDATES = 16384
 #: Patches, drawn at random, whose left-out likelihood decides the bandwidth.
 BANDWIDTH_PATCHES = 1000
 
+#: Most pairs of them and reference patches.
+BANDWIDTH_PAIRS = 4_000_000
+
 #: Image of a reference patch of which several images have exact copies.
 SEVERAL = -1
 
@@ -369,7 +372,8 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
             return self.bandwidth / rescaling.unit
         if self.bandwidth != "loo":
             return RULES[self.bandwidth](rescaling.variances, len(patches))
-        some = np.linspace(0, len(patches) - 1, min(len(patches), BANDWIDTH_PATCHES))
+        count = min(BANDWIDTH_PATCHES, BANDWIDTH_PAIRS // len(self.reference_) + 1)
+        some = np.linspace(0, len(patches) - 1, min(len(patches), count))
         some = np.unique(some.astype(int))
         return image_bandwidth(
             rescaling.enter(patches[some]),

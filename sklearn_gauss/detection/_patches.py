@@ -30,6 +30,9 @@ from sklearn_gauss.exceptions import CalibrationWarning
 
 __all__ = ["PATCH_PARAMETERS", "PatchDetector"]
 
+#: What comes with thresholds of left-out maps.
+CALIBRATED = ("calibration_maps_", "calibration_scores_", "pixel_threshold_", "_simes")
+
 #: Images whose maps are worked on at a time.
 IMAGES_AT_A_TIME = 32
 
@@ -53,6 +56,11 @@ class PatchDetector(BaseDetector):
     _parameter_constraints: ClassVar[dict] = PATCH_PARAMETERS
 
     _calibrated_by = "images"
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self.grid_shape is not None
+        return tags
 
     def anomaly_map(self, X, image_size=None):
         """How anomalous every place of every image is.
@@ -118,8 +126,9 @@ class PatchDetector(BaseDetector):
         which anything is flagged in it, the level is at most ``fdr`` and below the
         floor(fdr (n + 1))-th least s_i. So
 
-        - of unseen normal images at most a share ``fdr`` has any pixel flagged, which
-          needs nothing but that images are exchangeable;
+        - of unseen normal images at most a share ``fdr`` has any pixel flagged: for
+          images that are exchangeable with those that `recalibrate` was given, whatever
+          their law; for left-out maps as nearly as with any left-out threshold;
         - of the flagged cells of a defective image an expected share ``fdr`` at most
           are normal ones, if cells depend on each other in the way that the procedure
           allows (positively). Cells beside a defect see it and are not normal ones in
@@ -184,8 +193,12 @@ class PatchDetector(BaseDetector):
             With new ``calibration_maps_``, ``calibration_scores_``, ``offset_`` and
             ``pixel_threshold_``.
         """
-        super().recalibrate(X, target_fpr)
-        self._set_pixel_threshold(self._grid_maps(self._check(X)))
+        target = self.target_fpr if target_fpr is None else target_fpr
+        validate_parameter_constraints(
+            {"target_fpr": [TARGET_FPR]}, {"target_fpr": target}, "recalibrate"
+        )
+        self._check_is_fitted()
+        self._set_thresholds(self._grid_maps(self._check(X)), target)
         return self
 
     def _check(self, X):
@@ -269,32 +282,38 @@ class PatchDetector(BaseDetector):
         return self._smoothed(values)
 
     def _smoothed(self, values):
-        grid = values.reshape(len(values), *self.grid_shape_)
+        grid, sigma = values.reshape(len(values), *self.grid_shape_), self._sigma
         far = ~np.isfinite(grid)
-        if not far.any() or not self.smoothing:
-            return smoothed(grid, self.smoothing)
-        beside = smoothed(far.astype(float), self.smoothing) > 0
-        return np.where(beside, np.inf, smoothed(np.where(far, 0, grid), self.smoothing))
+        if not far.any() or not sigma:
+            return smoothed(grid, sigma)
+        beside = smoothed(far.astype(float), sigma) > 0
+        return np.where(beside, np.inf, smoothed(np.where(far, 0, grid), sigma))
 
     def _scores(self, maps):
         return -self._image_values(self._grid_maps(maps))
 
     def _image_values(self, grid):
-        return image_values(grid, 0.0 if self.image_score == "max" else self.image_score)
+        return image_values(grid, self._share)
 
     def _calibrate(self, values):
-        """Thresholds from left-out values (n, P), or the one that is given."""
-        vars(self).pop("calibration_maps_", None)
+        """Thresholds from left-out values (n, P), or the one that is given.
+
+        Maps are read as they were then: another ``smoothing`` or ``image_score`` would
+        not go with the thresholds.
+        """
+        for name in CALIBRATED:
+            vars(self).pop(name, None)
+        self._sigma = self.smoothing
+        self._share = 0.0 if self.image_score == "max" else self.image_score
         if values is None:
             self.offset_ = float(self.calibration)
-            return
-        maps = self._smoothed(values)
-        self.calibration_scores_ = -self._image_values(maps)
-        self._set_threshold(self.target_fpr)
-        self._set_pixel_threshold(maps)
+        else:
+            self._set_thresholds(self._smoothed(values), self.target_fpr)
 
-    def _set_pixel_threshold(self, maps):
+    def _set_thresholds(self, maps, target_fpr):
         self.calibration_maps_ = maps
+        self.calibration_scores_ = -self._image_values(maps)
+        self._set_threshold(target_fpr)
         vars(self).pop("_simes", None)
         self.pixel_threshold_ = -calibration.order_statistic(
             -maps.reshape(-1), self.pixel_target_fpr

@@ -62,4 +62,4 @@ class ReducesChannels:
             return np.asarray(rows).reshape(*patches.shape[:-1], -1)
         if reducer.ndim == 1:
             return patches[..., reducer]
-        return patches @ reducer.astype(patches.dtype, copy=False)
+        return patches @ reducer  # in float64, whatever the patches are

@@ -147,6 +147,11 @@ def occlusion_map(
         pixels = read(images[place], extractor, place, size)
         _check_fill(fill, pixels)
         side = _side(window, pixels.shape)
+        if stride is not None and stride > side:
+            raise ValueError(
+                f"stride={stride} is more than the window of {side} pixels: what lies "
+                "between windows would not be covered."
+            )
         corners = windows(pixels.shape[:2], side, stride or max(1, side // 2))
         layers = covers(pixels, fill, side, references, n_references)
         pictures = (

@@ -407,7 +407,7 @@ def test_the_bandwidth_far_from_zero(offset):
 # ----------------------------------------------------------------- the cover
 def greedy(rows, count):
     """Farthest of all rows from those chosen, one at a time; and who is nearest."""
-    chosen = [0]
+    chosen = [int(((rows - rows.mean(axis=0)) ** 2).sum(axis=1).argmin())]
     while len(chosen) < count:
         gaps = np.array([((rows - rows[j]) ** 2).sum(axis=1) for j in chosen])
         nearest = gaps.min(axis=0)

@@ -159,6 +159,12 @@ def simes_of(map_, normal):
     return (p * len(p) / np.arange(1, len(p) + 1)).min()
 
 
+def as_of_all(maps):
+    """From p-values among the other maps to those of a new one, among all of them."""
+    others = maps.size - maps[0].size
+    return np.float64((1 + others) / (1 + maps.size))
+
+
 @steady
 @given(
     seeds,
@@ -169,14 +175,14 @@ def simes_of(map_, normal):
 def test_simes_is_its_definition(seed, n, grid, steps):
     maps = drawn(seed, n, *grid, steps=steps)
     want = [simes_of(maps[i], np.delete(maps, i, axis=0).ravel()) for i in range(n)]
-    np.testing.assert_allclose(simes(maps), want, rtol=1e-13)
+    np.testing.assert_allclose(simes(maps), np.array(want) * as_of_all(maps), rtol=1e-13)
 
 
 def test_simes_takes_infinite_values():
     maps = drawn(0, 4, 2, 2)
     maps[1, 0, 0] = np.inf
     want = [simes_of(maps[i], np.delete(maps, i, axis=0).ravel()) for i in range(4)]
-    np.testing.assert_allclose(simes(maps), want)
+    np.testing.assert_allclose(simes(maps), np.array(want) * as_of_all(maps))
 
 
 @steady
@@ -206,7 +212,7 @@ def test_step_up_is_scipys_procedure(seed, grid, level, steps, shift):
 def test_a_map_is_flagged_from_its_simes_value_on(seed, level, steps):
     maps = drawn(seed, 6, 3, 4, steps=steps)
     maps[0] += 1.0
-    for i, value in enumerate(simes(maps)):
+    for i, value in enumerate(simes(maps) / as_of_all(maps)):
         others = np.sort(np.delete(maps, i, axis=0), axis=None)
         if abs(value - level) > 1e-12:
             cut = step_up_cuts(maps[i : i + 1], others, level)[0]

@@ -11,7 +11,7 @@ from sklearn_gauss._numerics.gaussian import estimate, leave_one_out
 from sklearn_gauss._numerics.patches.positions import (
     fit_places,
     is_constant,
-    mean_variance,
+    mean_variances,
     shapes,
 )
 from sklearn_gauss._numerics.patches.reduction import (
@@ -269,7 +269,10 @@ def test_a_constant_place_has_the_mean_variance(rule, n):
     maps[:, 1] = maps[0, 1]
     found = fit(maps, rule)
     variance = np.mean([maps[:, p].var(axis=0) for p in range(3)])
-    np.testing.assert_allclose(mean_variance(whole(maps)), variance)
+    every, without = mean_variances(whole(maps))
+    np.testing.assert_allclose(every, variance)
+    others = [np.delete(maps, i, axis=0).var(axis=0).mean() for i in range(n)]
+    np.testing.assert_allclose(without, others, rtol=1e-9)
     gaps = queries(maps)[:, 1] - maps[0, 1]
     np.testing.assert_allclose(
         found.places.squared_distances(queries(maps))[:, 1],
@@ -303,7 +306,7 @@ def test_a_place_constant_but_for_one_image(rule, n, ridge):
     maps[:, 1] = maps[0, 1]
     maps[2, 1] += np.arange(1.0, 9.0)
     found = fit(maps, rule, ridge)
-    fallback = ridge or mean_variance(whole(maps))
+    fallback = ridge or np.delete(maps, 2, axis=0).var(axis=0).mean()
     assert found.squares[2, 1] == pytest.approx(204 / fallback)
     if n > 3:  # of two images Ledoit and Wolf's intensity is 0
         rest = np.delete(np.arange(n), 2)

@@ -15,9 +15,9 @@ FAR = 1e15
 def farthest_first(
     rows: NDArray, count: int, weights: NDArray
 ) -> tuple[NDArray, NDArray]:
-    """Indices of rows (N, d), each the farthest from all before it, from the first on.
+    """Indices of rows (N, d), each the farthest from all before it.
 
-    Second, the ``weights`` (N,) of the rows that are nearest to each, added up.
+    The first is the one nearest to the mean of all. Second, the ``weights`` (N,) of the rows that are nearest to each, added up.
 
     The greedy solution of the k-centre problem: every row is within twice the least
     radius possible of a chosen one [1]_. It ends early where copies are all that is left.
@@ -27,10 +27,12 @@ def farthest_first(
     .. [1] T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance",
        Theoretical Computer Science 38 (1985).
     """
+    away = rows - rows.mean(axis=0)
+    first = int(np.argmin(np.einsum("ij,ij->i", away, away)))
     rows = rows - np.median(rows, axis=0)  # one far row does not move it
     rows = rows.astype(np.float32 if np.abs(rows).max() < FAR else np.float64)
-    chosen, owner = [0], np.zeros(len(rows), dtype=int)
     lengths = np.einsum("ij,ij->i", rows, rows)
+    chosen, owner = [first], np.zeros(len(rows), dtype=int)
     nearest = np.full(len(rows), np.inf, dtype=rows.dtype)
     while True:
         last = chosen[-1]

@@ -70,16 +70,18 @@ def simes(maps: NDArray) -> NDArray:
     """Simes' value (n,) of every map, against the values of all other maps.
 
     min_k P p_(k) / k over the map's P p-values in increasing order: the least level at
-    which the step-up procedure of Benjamini and Hochberg flags anything.
+    which the step-up procedure of Benjamini and Hochberg flags anything. The p-values
+    have the divisor of those of a new map, which is compared with all n: so they are no
+    greater than among the n + 1 maps together, and a rank among them is a safe one.
     """
     values = maps.reshape(len(maps), -1)
     ordered = np.sort(values, axis=None)
-    n_others, n_places = values.size - values.shape[1], values.shape[1]
+    n_places = values.shape[1]
     levels = np.empty(len(values))
     for i, row in enumerate(-np.sort(-values, axis=1)):
         above = len(ordered) - np.searchsorted(ordered, row, side="left")
         own = n_places - np.searchsorted(row[::-1], row, side="left")
-        p = (1 + above - own) / (1 + n_others)
+        p = (1 + above - own) / (1 + values.size)
         levels[i] = (p * n_places / np.arange(1, n_places + 1)).min()
     return levels
 

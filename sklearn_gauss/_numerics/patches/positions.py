@@ -20,6 +20,9 @@ from sklearn_gauss._numerics.threads import map_blocks
 
 __all__ = ["Places", "fit_places", "is_constant", "shapes"]
 
+#: Share of a sum below which what an image leaves of it is summed anew.
+_LEAST_SHARE = 1e-4
+
 #: Deviations, over the spread at their place, beyond which float32 would overflow.
 _FAR = 1e12
 
@@ -120,7 +123,7 @@ def fit_places(
     allocate: Callable[[str, tuple], NDArray],
     left_out: bool = True,
     n_threads: int = 1,
-) -> "PlacesFit":
+) -> PlacesFit:
     """Gaussians of all places of maps (n, P, C), and what they were estimated with.
 
     ``allocate(name, shape)`` returns the zeros that a fitted array is kept in. A place
@@ -129,32 +132,60 @@ def fit_places(
     """
     n_images, n_places, n_channels = maps.shape
     sizes = shapes(n_images, n_places, n_channels, rule, ridge)
-    places = Places(**{name: allocate(name, shape) for name, shape in sizes.items()})
-    squares = np.empty((n_images, n_places)) if left_out else None
-    intensities, ranks = np.zeros(n_places), np.zeros(n_places, dtype=int)
-    conditions = np.ones(n_places)
-    fallback = ridge or mean_variance(maps)
+    fit = PlacesFit(
+        Places(**{name: allocate(name, shape) for name, shape in sizes.items()}),
+        np.zeros((n_images, n_places)) if left_out else None,
+        np.zeros(n_places),
+        np.full(n_places, n_channels),
+        np.ones(n_places),
+    )
+    constant = np.zeros(n_places, dtype=bool)
 
     def work(place: int) -> None:
         X = maps.at_place(place)
         if not np.ptp(X, axis=0).any():
-            _store_constant(places, place, X[0], fallback)
-            ranks[place] = n_channels
-            if left_out:
-                squares[:, place] = 0.0
-            return
-        plain = rule == 0.0 and not ridge
-        sums = summarise(X, centred=True, dense=False, by_column=plain)
-        model = estimate(sums, rule, ridge=ridge)
-        _store(places, place, model)
-        intensities[place], ranks[place] = model.shrinkage, model.covariance.rank
-        conditions[place] = getattr(model.covariance, "condition", 1.0)
-        if left_out:
-            found = leave_one_out(sums, model, rule, X, ridge=ridge).squares
-            squares[:, place] = _without_variance(X, found, fallback)
+            constant[place] = True
+        else:
+            _fit_place(fit, place, X, rule, ridge)
 
     map_blocks(work, range(n_places), n_threads)
-    return PlacesFit(places, squares, intensities, ranks, conditions)
+    alone = [] if fit.squares is None else _alone(maps, fit.squares)
+    if constant.any() or alone:
+        variance, without = ridge, np.full(n_images, ridge)
+        if not ridge:
+            variance, without = mean_variances(maps)
+        for place in np.flatnonzero(constant):
+            _store_constant(fit.places, place, maps.at_place(place)[0], variance)
+        for image, place, square in alone:
+            left = without[image]
+            fit.squares[image, place] = square / left if left > 0 else np.inf
+    return fit
+
+
+def _fit_place(
+    fit: PlacesFit, place: int, X: NDArray, rule: str | float, ridge: float
+) -> None:
+    sums = summarise(X, centred=True, dense=False, by_column=rule == 0.0 and not ridge)
+    model = estimate(sums, rule, ridge=ridge)
+    _store(fit.places, place, model)
+    fit.intensities[place] = model.shrinkage
+    fit.ranks[place] = model.covariance.rank
+    fit.conditions[place] = getattr(model.covariance, "condition", 1.0)
+    if fit.squares is not None:
+        found = leave_one_out(sums, model, rule, X, ridge=ridge)
+        fit.squares[:, place] = found.squares
+
+
+def _alone(maps: ReducedMaps, squares: NDArray) -> list[tuple[int, int, float]]:
+    """Images and places where all other images are alike, and squared lengths there."""
+    found = []
+    for image, place in np.argwhere(np.isinf(squares)):
+        X = maps.at_place(place)
+        others = np.delete(X, image, axis=0)
+        if not np.ptp(others, axis=0).any():
+            gap = X[image].astype(np.float64) - others[0]
+            found.append((image, place, float(gap @ gap)))
+    return found
 
 
 def is_constant(maps: ReducedMaps) -> bool:
@@ -163,15 +194,29 @@ def is_constant(maps: ReducedMaps) -> bool:
     return not any(np.ptp(maps.at_place(p), axis=0).any() for p in range(n_places))
 
 
-def mean_variance(maps: ReducedMaps) -> float:
-    """Variance about the places' means, averaged over places and channels."""
-    n_places = maps.maps.shape[1]
+def mean_variances(maps: ReducedMaps) -> tuple[float, NDArray]:
+    """Variance about the places' means, averaged over places and channels.
+
+    Of all images, and (n,) without each of them.
+    """
+    n_images, n_places, _ = maps.shape
+    whole, without = 0.0, np.zeros(n_images)
     with np.errstate(over="ignore", under="ignore"):
-        total = sum(
-            float(maps.at_place(p).var(axis=0, dtype=np.float64).mean())
-            for p in range(n_places)
-        )
-    return total / n_places
+        for place in range(n_places):
+            Z = maps.at_place(place).astype(np.float64)
+            Z -= Z[0]  # of equal rows the mean, too, is exact
+            Z -= Z.mean(axis=0)
+            squares = np.square(Z).mean(axis=1)
+            total = squares.sum()
+            # The mean moves with the image: n / (n - 1) of its square goes.
+            left = total - squares * (n_images / (n_images - 1))
+            lost = left < _LEAST_SHARE * total
+            if total > 0:
+                for i in np.flatnonzero(lost):
+                    left[i] = np.delete(Z, i, axis=0).var(axis=0).mean() * (n_images - 1)
+            whole += total / n_images
+            without += left / (n_images - 1)
+    return whole / n_places, without / n_places
 
 
 def _store(places: Places, place: int, model: Gaussian) -> None:
@@ -202,14 +247,3 @@ def _store_constant(places: Places, place: int, patch: NDArray, variance: float)
         np.fill_diagonal(places.axes[place], unit / np.sqrt(variance))
     else:
         places.variances[place] = places.noise[place] = variance / unit**2
-
-
-def _without_variance(X: NDArray, squares: NDArray, fallback: float) -> NDArray:
-    """Left-out distances; under ``fallback`` where all other images are alike."""
-    squares = squares.copy()
-    for i in np.flatnonzero(np.isinf(squares)):
-        others = np.delete(X, i, axis=0)
-        if not np.ptp(others, axis=0).any():
-            gap = X[i].astype(np.float64) - others[0]
-            squares[i] = gap @ gap / fallback
-    return squares

@@ -78,9 +78,9 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         levels on one grid, as (n, H, W, channels); see :ref:`feature_maps`.
 
     n_channels : int or None, default=None
-        For ``pooling="none"``: keep this many channels, drawn from those of all levels
-        by ``random_state``, in their order. A draw of fewer is part of a draw of more.
-        None, or as many as there are, keeps all.
+        For ``pooling="none"``: the channels of all levels, as one, projected on this
+        many orthonormal directions, drawn at random by ``random_state`` [3]_. Where
+        there are no more channels, and for None, all are kept as they are.
 
     grid : int, tuple of int or None, default=None
         For ``pooling="none"``: side, or height and width, of the maps' grid. Larger maps
@@ -120,8 +120,8 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         raise.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds random weights, the projections of ``"second_moments"`` and, apart from
-        the weights, the draw of ``n_channels``. None means 0: the same features every
+        Seeds random weights and, apart from the weights, the projections of
+        ``"second_moments"`` and ``n_channels``. None means 0: the same features every
         time.
 
     verbose : int, default=0
@@ -183,7 +183,7 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         Height and width of each level's maps, before pooling and resizing.
 
     n_features_out_ : int
-        Number of features, or of the channels kept for ``pooling="none"``.
+        Number of features, or of the maps' channels for ``pooling="none"``.
 
     input_size_ : tuple of int
         Height and width of what the network sees.
@@ -200,7 +200,7 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         where they came and refuses others.
 
     seed_ : int
-        The seed of random weights, projections and channels.
+        The seed of random weights and projections.
 
     n_features_in_ : int
         Number of pixels in a row. Only for flat rows.
@@ -263,6 +263,8 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
     .. [1] O. Rippel, P. Mertens, D. Merhof, "Modeling the Distribution of Normal Data
        in Pre-Trained Deep Features for Anomaly Detection", ICPR 2020.
     .. [2] M. Gao et al., "Tuning Pre-trained Model via Moment Probing", ICCV 2023.
+    .. [3] J.-H. Kim et al., "Semi-orthogonal Embedding for Efficient Unsupervised
+       Anomaly Segmentation", arXiv:2105.14737, 2021.
 
     Examples
     --------
@@ -437,20 +439,16 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         -------
         names : ndarray of str, of shape (n_features_out,)
             ``"moments"`` names end in ``_mean`` and ``_std``; ``"second_moments"`` in
-            ``_mean``, or are ``covG_R_C``: groups G and G + 1, row and column.
+            ``_mean``, or are ``covG_R_C``: groups G and G + 1, row and column. Maps
+            projected on directions are ``projection__0`` and on.
         """
         check_is_fitted(self)
         self._check_unchanged()
-        from sklearn_gauss.feature_extraction._backbones._pooling import feature_labels
+        from sklearn_gauss.feature_extraction._backbones._pooling import feature_names
 
-        labels = feature_labels(
-            self.pooling, self.level_channels_, self.n_channels, self.seed_
+        names = feature_names(
+            self.pooling, self.levels_, self.level_channels_, self.n_channels
         )
-        names = [
-            f"{level.replace('__', '_')}__{label}"
-            for level, of_level in zip(self.levels_, labels, strict=True)
-            for label in of_level
-        ]
         return np.asarray(names, dtype=object)
 
     def __sklearn_tags__(self):

@@ -209,7 +209,7 @@ OTHERS = {
     "order of levels": {"levels": ["stage", "stem"]},
     "pooling": {"pooling": "max"},
     "maps": {"pooling": "none"},
-    "channels of maps": {"pooling": "none", "n_channels": 5},
+    "directions of maps": {"pooling": "none", "n_channels": 5},
     "grid of maps": {"pooling": "none", "grid": 3},
     "input_size": {"input_size": (16, 17)},
     "mean": {"mean": (0.5, 0.5, 0.5)},

@@ -1,4 +1,4 @@
-"""Maps as features: their channels and grid, against torch on the maps of each level."""
+"""Maps as features: grid and projections, against torch on the maps of each level."""
 
 import pickle
 import sys
@@ -81,20 +81,48 @@ def test_averages_down_and_stretches_as_torch(maps):
     np.testing.assert_array_equal(got[2], maps[2].permute(0, 2, 3, 1))
 
 
-# ------------------------------------------------------------------------- the channels
+# ---------------------------------------------------------------------- the projections
+def drawn_axes(n_kept, seed=0, total=336):
+    """Orthonormal directions by Gram and Schmidt, each along its own draw."""
+    draw = np.random.RandomState([seed, *b"channels"]).standard_normal((total, n_kept))
+    axes = []
+    for one in draw.T:
+        for _ in range(2):
+            one = one - sum((axis * (axis @ one) for axis in axes), np.zeros(total))
+        axes.append(one / np.linalg.norm(one))
+    return np.stack(axes, 1)
+
+
+def check_projected(got, full, axes):
+    """Each entry to the rounding of a float32 product of all channels."""
+    expected = full.astype(np.float64) @ axes
+    size = np.abs(full).astype(np.float64) @ np.abs(axes)
+    assert got.dtype == np.float32
+    assert got.flags.c_contiguous
+    assert got.shape == expected.shape
+    assert (np.abs(got - expected) <= 2e-6 * size).all()
+
+
 @pytest.mark.parametrize("n_channels", [1, 2, 50, 335])
-@pytest.mark.parametrize("grid", [None, (5, 9)])
-def test_a_selection_is_one_of_the_full_maps(n_channels, grid):
-    full = tiny(grid=grid).fit(IMAGES)
-    some = tiny(grid=grid, n_channels=n_channels).fit(IMAGES)
-    names = list(full.get_feature_names_out())
-    kept = [names.index(name) for name in some.get_feature_names_out()]
-    assert kept == sorted(set(kept))
-    assert len(kept) == n_channels == some.n_features_out_
-    assert some.level_channels_ == CHANNELS
-    got = some.transform(IMAGES)
-    assert got.shape[3] == n_channels
-    np.testing.assert_allclose(got, full.transform(IMAGES)[..., kept], **close)
+@pytest.mark.parametrize("grid", [None, 1, (5, 9), (8, 12), (1, 30), (20, 2), 40])
+def test_directions_of_the_full_maps(n_channels, grid):
+    full = tiny(grid=grid).fit_transform(IMAGES)
+    extractor = tiny(grid=grid, n_channels=n_channels)
+    got = extractor.fit_transform(IMAGES)
+    check_projected(got, full, drawn_axes(n_channels))
+    assert extractor.n_features_out_ == n_channels
+    assert extractor.level_channels_ == CHANNELS
+    assert extractor.level_grids_ == GRIDS
+    names = [f"projection__{number}" for number in range(n_channels)]
+    assert list(extractor.get_feature_names_out()) == names
+
+
+@pytest.mark.parametrize("levels", [["stage4", "stem"], [1], [3, 0, -1]])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_rows_follow_the_order_of_levels(levels, seed):
+    full = tiny(levels=levels, random_state=seed).fit_transform(IMAGES)
+    got = tiny(levels=levels, random_state=seed, n_channels=9).fit_transform(IMAGES)
+    check_projected(got, full, drawn_axes(9, seed, full.shape[3]))
 
 
 @pytest.mark.parametrize("n_channels", [336, 337, 10**9])
@@ -104,65 +132,96 @@ def test_as_many_as_there_are_keep_all(n_channels):
     assert list(same.get_feature_names_out()) == list(full.get_feature_names_out())
 
 
-def names_of(**parameters):
-    return list(tiny(**parameters).fit(IMAGES).get_feature_names_out())
+def test_random_state_draws_the_directions():
+    full = tiny(random_state=1).fit_transform(IMAGES)
+    got = tiny(n_channels=40, random_state=1).fit_transform(IMAGES)
+    check_projected(got, full, drawn_axes(40, 1))
+    none, zero = (
+        tiny(n_channels=40, random_state=seed).fit_transform(IMAGES) for seed in (None, 0)
+    )
+    np.testing.assert_array_equal(none, zero)
 
 
-def test_random_state_draws_the_channels():
-    drawn = names_of(n_channels=40)
-    assert drawn == names_of(n_channels=40, random_state=0)
-    assert drawn != names_of(n_channels=40, random_state=1)
-    assert set(drawn) < set(names_of(n_channels=41))
-    used = CNNFeatureExtractor("tiny", pooling="none", n_channels=40).fit(IMAGES)
-    assert list(used.get_feature_names_out()) == drawn  # whatever the size of images
+@pytest.mark.parametrize(
+    ("channels", "n_kept"), [([3], 2), ([5, 1, 7], 12), ([10, 30, 20], 1)]
+)
+def test_directions_are_orthonormal(channels, n_kept):
+    axes = _maps.level_axes(channels, n_kept, 3)
+    assert [a.shape for a in axes] == [(n, n_kept) for n in channels]
+    assert all(a.dtype == np.float32 for a in axes)
+    joined = np.concatenate(axes).astype(np.float64)
+    np.testing.assert_allclose(joined.T @ joined, np.eye(n_kept), atol=1e-6)
 
 
-def test_the_draw_is_uniform_and_known_for_ever():
-    counts = np.zeros(60)
-    for seed in range(2000):
-        kept = _maps.kept_channels([10, 30, 20], 15, seed)
-        counts[
-            np.concatenate([k + s for k, s in zip(kept, [0, 10, 40], strict=True)])
-        ] += 1
-    assert np.abs(counts - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)
-    # What a pickle names and reads back hangs on these.
-    first = [k.tolist() for k in _maps.kept_channels([4, 0, 6], 4, 0)]
-    assert first == [[0, 3], [], [0, 4]]
+def test_the_draw_is_known_for_ever():
+    """What a pickle and a cache read back hangs on it."""
+    one, other = _maps.level_axes([2, 3], 2, 0)
+    expected = [[0.20646416, -0.31282178], [-0.1830071, 0.6147902]]
+    np.testing.assert_allclose(one, expected, rtol=1e-6)
+    expected = [
+        [-0.02760602, 0.64132184],
+        [0.9281498, 0.26510137],
+        [-0.24830775, 0.20640515],
+    ]
+    np.testing.assert_allclose(other, expected, rtol=1e-6)
 
 
-def test_channels_left_out_are_not_resized(monkeypatch):
-    seen, resize = [], _maps.resize
+def test_only_cells_of_the_grid_are_projected(monkeypatch):
+    """Larger maps are averaged before, smaller ones stretched after."""
+    seen, average_down, stretch = [], _maps.average_down, _maps.stretch
 
-    def watched(maps, grid):
-        seen.append(maps.shape[1])
-        return resize(maps, grid)
+    def averaged(maps, grid):
+        assert maps.shape[1] > 3
+        seen.append("averaged")
+        return average_down(maps, grid)
 
-    extractor = tiny(n_channels=3, batch_size=3).fit(IMAGES)
-    monkeypatch.setattr(_maps, "resize", watched)
+    def stretched(maps, grid):
+        assert maps.shape[1] == 3
+        seen.append("stretched")
+        return stretch(maps, grid)
+
+    extractor = tiny(n_channels=3, batch_size=3, grid=(2, 4)).fit(IMAGES)
+    monkeypatch.setattr(_maps, "average_down", averaged)
+    monkeypatch.setattr(_maps, "stretch", stretched)
     extractor.transform(IMAGES)
-    assert sum(seen) == 3
-    assert min(seen) > 0
+    # Of one size when averaged: the first three levels.
+    assert seen == ["averaged"] * 5 + ["stretched"] * 3
 
 
-@pytest.mark.parametrize("keywords", [{}, {"n_channels": 5}, {"grid": 14}, {"grid": 20}])
+def test_maps_of_all_channels_are_never_joined(monkeypatch):
+    extractor = tiny(n_channels=3, batch_size=3).fit(IMAGES)
+
+    def fail(*args, **kwargs):
+        raise AssertionError
+
+    monkeypatch.setattr(torch, "cat", fail)
+    assert extractor.transform(IMAGES).shape == (3, 16, 24, 3)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"grid": 14}, {"grid": 20}])
 def test_maps_are_taken_before_they_are_changed_in_place(keywords):
-    torch.manual_seed(0)
-    chain = nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.ReLU(True)
-    )
-    extractor = CNNFeatureExtractor(
-        lambda: chain, pooling="none", input_size=16, **keywords
-    )
-    got = extractor.fit_transform(IMAGES)
-    names = extractor.get_feature_names_out()
-    before = {n[3:]: got[..., i] for i, n in enumerate(names) if n.startswith("0__")}
-    after = {n[3:]: got[..., i] for i, n in enumerate(names) if n.startswith("1__")}
-    shared = before.keys() & after.keys()
-    assert shared
-    assert min(m.min() for m in before.values()) < 0
+    def chain():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.ReLU(True)
+        )
+
+    keywords = {"pooling": "none", "input_size": 16, **keywords}
+    got = CNNFeatureExtractor(chain, **keywords).fit_transform(IMAGES)
+    before, after = np.split(got, 2, axis=3)
+    assert before.min() < 0
     if keywords.get("grid") != 20:  # stretched, they are no longer clipped
-        for channel in shared:
-            np.testing.assert_array_equal(after[channel], before[channel].clip(0))
+        np.testing.assert_array_equal(after, before.clip(0))
+    some = CNNFeatureExtractor(chain, n_channels=5, **keywords).fit_transform(IMAGES)
+    check_projected(some, got, drawn_axes(5, total=8))
+
+
+def test_projections_are_of_full_precision():
+    """Autocast is for the network: the product's rounding is that of float32."""
+    keywords = {"precision": "bfloat16", "batch_size": 3}
+    full = tiny(**keywords).fit_transform(IMAGES)
+    got = tiny(n_channels=30, **keywords).fit_transform(IMAGES)
+    check_projected(got, full, drawn_axes(30))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -201,6 +260,7 @@ def test_they_are_for_maps(pooling, given):
     ("name", "value"),
     [
         ("n_channels", 0),
+        ("n_channels", -3),
         ("n_channels", 1.5),
         ("n_channels", "all"),
         ("grid", 0),
@@ -228,7 +288,7 @@ def test_they_are_those_of_fit(new):
 
 
 @pytest.mark.parametrize("seed", [None, 3, np.random.RandomState(5)])
-def test_copies_keep_the_same_channels(seed):
+def test_copies_keep_the_same_projections(seed):
     extractor = tiny(n_channels=20, grid=(3, 5), random_state=seed).fit(IMAGES)
     expected, names = extractor.transform(IMAGES), extractor.get_feature_names_out()
     loaded = pickle.loads(pickle.dumps(extractor))
@@ -266,7 +326,7 @@ def test_maps_through_the_cache(tmp_path):
     assert cached(grid=[5, 5])[1] == (3, 0)
 
 
-def test_the_seed_matters_to_drawn_channels_alone(tmp_path):
+def test_the_seed_matters_to_projections_alone(tmp_path):
     """Where weights do not hang on it, all channels are the same for every seed."""
 
     def fixed(seed, **parameters):

@@ -39,10 +39,10 @@ def network_key(network):
     steps = (
         type(network._tap).__name__,
         network.levels,
+        network.channels,
         network.pooling,
         network.pooling_seed,
         network.output_shape,
-        network.kept,
         network.input_size,
         network.mean,
         network.std,

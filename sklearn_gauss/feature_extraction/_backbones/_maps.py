@@ -1,45 +1,53 @@
-"""Maps as features: which channels are kept, and the grid that all levels share.
+"""Maps as features: projections of all channels, and the grid that all levels share.
 
-Which channels are kept is had without torch: only what takes maps needs it.
+What is drawn is had without torch: only what takes maps needs it.
 """
 
 import math
-from itertools import pairwise
+from functools import reduce
+from operator import iadd
 
 import numpy as np
 
-__all__ = ["LevelMaps", "finest", "kept_channels", "resize"]
+from sklearn_gauss._numerics.patches.reduction import projection
+
+__all__ = [
+    "LevelMaps",
+    "LevelProjection",
+    "add_up",
+    "finest",
+    "is_projected",
+    "level_axes",
+]
 
 
-def kept_channels(channels, n_kept, seed):
-    """Numbers of the channels to keep of each level, in increasing order.
+def is_projected(channels, n_kept):
+    """Whether the channels of all levels are more than are to be kept (None: all)."""
+    return n_kept is not None and n_kept < sum(channels)
 
-    They are drawn without replacement from all levels as one; a draw of fewer is part
-    of a draw of more.
+
+def level_axes(channels, n_kept, seed):
+    """Return each level's rows of a random projection of all levels' channels.
 
     Parameters
     ----------
     channels : list of int
-        Channels of each level.
-    n_kept : int or None
-        How many to keep. All, if None or not less than there are.
+        Channels C of each level.
+    n_kept : int
+        Directions, less than all channels.
     seed : int
         Of the draw.
 
     Returns
     -------
-    list of ndarray of int
-        One array a level, empty where none of its channels was drawn.
+    list of ndarray of shape (C, n_kept)
+        One a level, in float32; on top of each other their columns are orthonormal.
     """
-    total = sum(channels)
-    places = np.arange(total)
-    if n_kept is not None and n_kept < total:
-        # A generator of its own, as torch's draws the weights, and one whose stream no
-        # version of numpy changes: what was pickled draws the same again.
-        draw = np.random.RandomState([seed, *b"channels"])
-        places = np.sort(draw.permutation(total)[:n_kept])
-    bounds = pairwise(np.cumsum([0, *channels]))
-    return [places[(a <= places) & (places < b)] - a for a, b in bounds]
+    # A generator of its own, as torch's draws the weights, and one whose stream no
+    # version of numpy changes: what was pickled draws the same again.
+    rng = np.random.RandomState([seed, *b"channels"])
+    axes = projection(sum(channels), n_kept, rng).astype(np.float32)
+    return np.split(axes, np.cumsum(channels)[:-1])
 
 
 def finest(grids):
@@ -48,38 +56,58 @@ def finest(grids):
 
 
 class LevelMaps:
-    """Some channels of a level's maps on a grid, as maps of their own.
+    """A level's maps on a grid, copied in any case: a later layer may write in place."""
 
-    They are copied in any case: a later layer may write in place.
+    def __init__(self, grid):
+        self.grid = grid
+
+    def __call__(self, maps):
+        taken = stretch(average_down(maps, self.grid), self.grid)
+        return taken.clone() if taken is maps else taken
+
+
+class LevelProjection:
+    """A level's part in projections of all levels' channels, ``axes`` its rows of them.
+
+    Averages and stretching are linear, too: the channels are projected where the cells
+    are fewest, averaged down to the grid and not yet stretched to it.
     """
 
-    def __init__(self, kept, grid):
-        self.kept = kept
+    def __init__(self, grid, axes):
         self.grid = grid
+        self.axes = axes
 
     def __call__(self, maps):
         import torch
 
-        if not len(self.kept):
-            return maps.new_empty((len(maps), 0, *self.grid))
-        taken = maps
-        if len(self.kept) < maps.shape[1]:
-            kept = torch.as_tensor(self.kept, device=maps.device)
-            taken = maps.index_select(1, kept)
-        taken = resize(taken, self.grid)
-        return taken.clone() if taken is maps else taken
+        taken = average_down(maps, self.grid)
+        with torch.autocast(maps.device.type, enabled=False):
+            weight = torch.from_numpy(self.axes).to(maps)
+            return (taken.permute(0, 2, 3, 1) @ weight).permute(0, 3, 1, 2)
 
 
-def resize(maps, grid):
-    """Average maps down along sides longer than the grid's, stretch shorter ones."""
-    from torch.nn.functional import adaptive_avg_pool2d, interpolate
+def add_up(parts, grid):
+    """Sum of maps stretched to a grid; the first may be written to."""
+    return reduce(iadd, (stretch(part, grid) for part in parts))
+
+
+def average_down(maps, grid):
+    """Average maps along sides longer than the grid's."""
+    from torch.nn.functional import adaptive_avg_pool2d
 
     size = tuple(maps.shape[2:])
     within = tuple(map(min, size, grid))
-    if within != size:
-        # Apple's GPUs average over cells of equal size alone.
-        able = "cpu" if maps.device.type == "mps" else maps.device
-        maps = adaptive_avg_pool2d(maps.to(able), within).to(maps.device)
-    if within != grid:
-        maps = interpolate(maps, grid, mode="bilinear", align_corners=False)
-    return maps
+    if within == size:
+        return maps
+    # Apple's GPUs average over cells of equal size alone.
+    able = "cpu" if maps.device.type == "mps" else maps.device
+    return adaptive_avg_pool2d(maps.to(able), within).to(maps.device)
+
+
+def stretch(maps, grid):
+    """Stretch maps along sides shorter than the grid's."""
+    from torch.nn.functional import interpolate
+
+    if tuple(maps.shape[2:]) == grid:
+        return maps
+    return interpolate(maps, grid, mode="bilinear", align_corners=False)

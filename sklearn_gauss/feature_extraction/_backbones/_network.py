@@ -17,13 +17,16 @@ from sklearn_gauss.feature_extraction._backbones import (  # noqa: TID253 - its 
 )
 from sklearn_gauss.feature_extraction._backbones._maps import (  # noqa: TID253 - as above
     LevelMaps,
+    LevelProjection,
+    add_up,
     finest,
-    kept_channels,
+    is_projected,
+    level_axes,
 )
 from sklearn_gauss.feature_extraction._backbones._pooling import (  # noqa: TID253 - as above
     POOLINGS,
     SEEDED,
-    feature_labels,
+    feature_names,
 )
 from sklearn_gauss.feature_extraction._backbones._replicas import (  # noqa: TID253 - as above
     Replicas,
@@ -44,7 +47,7 @@ class NetworkSpec:
 
     ``pretrained`` asks for the library's weights, ``weights_file`` for a local file on
     top; None for ``input_size``, ``mean`` and ``std`` takes the backbone's own.
-    ``n_channels`` and ``grid`` are those of maps; None keeps all, on the finest grid.
+    ``n_channels`` and ``grid`` are those of maps; None is all, and the finest grid.
     """
 
     backbone: object
@@ -67,9 +70,10 @@ class Network:
 
     Attributes: ``levels``, ``channels`` and ``grids`` (one entry a level),
     ``output_shape`` (of one image's features), ``input_size`` (height, width), ``mean``,
-    ``std``, ``weights_sha256`` (of the file, or without one of the tensors), ``kept``
-    (of maps the channels of each level that are kept, else None), ``spec``, ``device``
-    (the first one) and ``precision``.
+    ``std``, ``weights_sha256`` (of the file, or without one of the tensors),
+    ``is_projected`` (whether the levels' maps are projected and added up, not joined),
+    ``pooling_seed`` (None where nothing is drawn but weights), ``spec``, ``device`` (the
+    first one) and ``precision``.
     """
 
     def __init__(self, spec, *, device, precision):
@@ -85,7 +89,6 @@ class Network:
         self.mean = spec.mean or _channels.spread(found.mean, spec.in_chans)
         self.std = spec.std or _channels.spread(found.std, spec.in_chans)
         self.pooling = spec.pooling
-        self.pooling_seed = spec.seed if spec.pooling in SEEDED else None
         own_size = found.input_size or self.input_size
         n_channels = _channels.channels_taken(found.module, spec.in_chans)
         self._tap, needed = _taps.tap_levels(
@@ -115,21 +118,25 @@ class Network:
 
     def _set_pools(self):
         """Choose what is made of each level's maps, and its shape."""
-        spec, kept = self.spec, None
-        labels = feature_labels(spec.pooling, self.channels, spec.n_channels, spec.seed)
-        self.output_shape = (sum(map(len, labels)),)
+        spec, levels, channels = self.spec, self.levels, self.channels
+        names = feature_names(spec.pooling, levels, channels, spec.n_channels)
+        self.output_shape = (len(names),)
+        self.is_projected = is_projected(channels, spec.n_channels)
         if spec.pooling == "none":
             grid = spec.grid or finest(self.grids)
             self.output_shape = grid + self.output_shape
-            kept = kept_channels(self.channels, spec.n_channels, spec.seed)
-            pools = [LevelMaps(of_level, grid) for of_level in kept]
+            pools = [LevelMaps(grid) for _ in levels]
+            if self.is_projected:
+                axes = level_axes(channels, spec.n_channels, spec.seed)
+                pools = [LevelProjection(grid, rows) for rows in axes]
         else:
             pools = [
                 POOLINGS[spec.pooling].make(level, n, spec.seed)
-                for level, n in zip(self.levels, self.channels, strict=True)
+                for level, n in zip(levels, channels, strict=True)
             ]
-        self.kept = kept and [of_level.tolist() for of_level in kept]
-        self._pools = dict(zip(self.levels, pools, strict=True))
+        draws = spec.pooling in SEEDED or self.is_projected
+        self.pooling_seed = spec.seed if draws else None
+        self._pools = dict(zip(levels, pools, strict=True))
 
     @staticmethod
     def _check_use(device, precision):
@@ -193,14 +200,20 @@ class Network:
         pooled = {}
 
         def take(level, maps):
-            pooled[level] = self._pools[level](maps.float())
+            part = self._pools[level](maps.float())
+            # Parts of one size are added up before they are stretched.
+            place = part.shape[2:] if self.is_projected else level
+            pooled[place] = pooled[place].add_(part) if place in pooled else part
 
         with (
             self._replicas.borrow() as (tap, device),
             _devices.arithmetic(device, self.precision),
         ):
             tap.run(self._normalise(images, device), take)
-            joined = torch.cat([pooled[level] for level in self.levels], 1)
+            if self.is_projected:
+                joined = add_up(pooled.values(), self.output_shape[:2])
+            else:
+                joined = torch.cat([pooled[level] for level in self.levels], 1)
             if self.pooling == "none":
                 joined = joined.permute(0, 2, 3, 1)
             return np.ascontiguousarray(joined.cpu().numpy(), dtype=np.float32)

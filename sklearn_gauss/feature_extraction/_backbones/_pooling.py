@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_gauss.feature_extraction._backbones._maps import (  # noqa: TID253 - its own room
-    kept_channels,
+    is_projected,
 )
 
 # Sizes of the second moments. Three products of eight by eight describe a level by 192
@@ -124,12 +124,17 @@ POOLINGS = {
 SEEDED = ("second_moments",)
 
 
-def feature_labels(pooling, channels, n_kept, seed):
-    """Names of the features of each level, without the level: one list a level.
+def feature_names(pooling, levels, channels, n_kept):
+    """Names of the features, ``level__label``; of projections ``projection__0`` and on.
 
-    ``n_kept`` and ``seed`` matter to maps (``pooling="none"``) alone.
+    ``n_kept`` is None but for maps (``pooling="none"``).
     """
-    if pooling == "none":
-        kept = kept_channels(channels, n_kept, seed)
-        return [[str(channel) for channel in of_level] for of_level in kept]
-    return [POOLINGS[pooling].labels(n) for n in channels]
+    if is_projected(channels, n_kept):
+        return [f"projection__{number}" for number in range(n_kept)]
+    # Maps are named as their means.
+    labels = POOLINGS["avg" if pooling == "none" else pooling].labels
+    return [
+        f"{level.replace('__', '_')}__{label}"
+        for level, n in zip(levels, channels, strict=True)
+        for label in labels(n)
+    ]

@@ -34,6 +34,7 @@ from sklearn_gauss.detection._patches import (
     IMAGES_AT_A_TIME,
     PATCH_PARAMETERS,
     PatchDetector,
+    warn_of_copies,
 )
 from sklearn_gauss.detection._reduction import REDUCTION_PARAMETERS, ReducesChannels
 from sklearn_gauss.detection._storage import allocator, in_memory
@@ -139,8 +140,8 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
     The fit costs O(n C^2 + C^3) a place for n images of C reduced channels, or
     O(n^2 C) where n <= C; it keeps C^2 numbers a place, or n C, and the shared
     covariance C. Left-out distances re-estimate the mean and the intensity of shrinkage;
-    those of the shared covariance keep its intensity. Directions of a transformer are
-    not left out.
+    those of the shared covariance keep its intensity. With a transformer as
+    ``reduction`` they come from 20 folds, each of which fits it and the Gaussians anew.
 
     A place where nothing varies has the mean variance of all places in every direction,
     unless a ridge is given.
@@ -412,7 +413,8 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
                 f"All images are equal in the {maps.shape[2]} channels in use: no "
                 "covariance can be estimated."
             )
-        options = {"left_out": self.calibration == "loo", "n_threads": n_threads}
+        closed_form = self.calibration == "loo" and isinstance(self.reduction, str)
+        options = {"left_out": closed_form, "n_threads": n_threads}
         if self.covariance == "shared":
             found = fit_shared(maps, self.shrinkage, self.ridge, **options)
             self.shrinkage_ = found.intensities
@@ -432,7 +434,12 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
         frame = Frame(model.origin, model.shift, model.scale)
         self.location_ = frame.location[0].reshape(*self.grid_shape_, -1)
         self._warn_of_rank(int(rank), float(condition))
-        self._calibrate(None if found.squares is None else np.sqrt(found.squares))
+        left_out = None if found.squares is None else np.sqrt(found.squares)
+        if self.calibration == "loo":
+            warn_of_copies(maps.maps)
+            if not closed_form:
+                left_out = self._held_out_values(maps.maps)
+        self._calibrate(left_out)
 
     def _warn_of_rank(self, rank, condition):
         n_channels, error = self.location_.shape[2], condition * EPS

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
+from scipy import sparse
 from sklearn.utils import check_random_state
 
 from sklearn_gauss import _gpu
@@ -17,7 +18,12 @@ from sklearn_gauss._base import (
     fit_context,
 )
 from sklearn_gauss._numerics.kernel.bandwidth import RULES
-from sklearn_gauss._numerics.kernel.density import Effort, KernelDensity, row_order
+from sklearn_gauss._numerics.kernel.density import (
+    Effort,
+    KernelDensity,
+    merge_copies,
+    row_order,
+)
 from sklearn_gauss._numerics.kernel.fitting import regimes
 from sklearn_gauss._numerics.kernel.representatives import representatives
 from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS, Rescaling
@@ -28,7 +34,11 @@ from sklearn_gauss._numerics.patches.images_left_out import (
 )
 from sklearn_gauss._numerics.patches.reduction import ReducedMaps
 from sklearn_gauss._numerics.threads import available_threads
-from sklearn_gauss.detection._patches import PATCH_PARAMETERS, PatchDetector
+from sklearn_gauss.detection._patches import (
+    PATCH_PARAMETERS,
+    PatchDetector,
+    warn_of_copies,
+)
 from sklearn_gauss.detection._reduction import REDUCTION_PARAMETERS, ReducesChannels
 from sklearn_gauss.exceptions import DistanceOverflowWarning, RankDeficientWarning
 
@@ -43,6 +53,14 @@ BANDWIDTH_PAIRS = 4_000_000
 
 #: Image of a reference patch of which several images have exact copies.
 SEVERAL = -1
+
+
+def only_image(copies):
+    """The image (N,) that all copies of a patch are from, or `SEVERAL`."""
+    images = np.full(copies.shape[0], SEVERAL)
+    single = np.diff(copies.indptr) == 1
+    images[single] = copies.indices[copies.indptr[:-1][single]]
+    return images
 
 
 class PatchKDEDetector(ReducesChannels, PatchDetector):
@@ -150,7 +168,8 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
     O(n P (l + C) C), scoring an image O(P l C); l C numbers are kept, and n P left-out
     values. Left-out scores drop the reference patches of the image, and estimate the
     metric without its patches; bandwidth, shrinkage and the choice of the others are
-    kept.
+    kept. With a transformer as ``reduction`` they come from 20 folds, each of which fits
+    it and the density anew.
 
     References
     ----------
@@ -260,24 +279,25 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         self._fit_reducer(maps)
         reduced = ReducedMaps(maps, self._reduce)
         rescaling = self._find_metric(maps)
-        patches, images, counts = self._draw(reduced, rng)
-        kept, weights = self._choose(rescaling.enter(patches), counts, rng)
+        patches, copies = self._draw(reduced, rng)
+        kept, shares = self._choose(rescaling.enter(patches), copies, rng)
+        images, weights = only_image(copies), shares.sum(axis=1)
         self.reference_, self.reference_weights_ = patches[kept], weights
         self.reference_images_ = images[kept]
         h = self._find_bandwidth(rescaling, patches, images)
         if not 0 < h < np.inf:
             raise ValueError(
-                f"bandwidth={self.bandwidth!r} finds none: without one image the others "
-                "have no other patches. Use more images, or give bandwidth as a number."
+                f"bandwidth={self.bandwidth!r} finds none: without their own image, and "
+                "others that are copies of it, patches have nothing to be compared "
+                "with. Use more images, or give bandwidth as a number."
             )
         self._rescaling, self._fitted_weight = dict(vars(rescaling)), float(weights.sum())
         self.bandwidth_ = float(h) * rescaling.unit
         self.bandwidth_regimes_ = regimes(self._density())
         left_out = None
         if self.calibration == "loo":
-            left_out = -left_out_images(
-                self._density(), reduced, self.reference_images_, self._n_threads()
-            )
+            warn_of_copies(maps)
+            left_out = self._left_out(reduced, maps, images[kept], shares)
         self._calibrate(left_out)
         return self
 
@@ -301,6 +321,14 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         patches = self._reduce(maps).reshape(-1, self.reference_.shape[1])
         found = self._density().effective_neighbors(patches)
         return found.reshape(len(maps), *self.grid_shape_)
+
+    def _left_out(self, reduced, maps, images, shares):
+        """Left-out values (n, P) of the training images."""
+        if not isinstance(self.reduction, str):
+            return self._held_out_values(maps)
+        n_threads = self._n_threads()
+        density, shares = self._density(), shares.tocsc()
+        return -left_out_images(density, reduced, images, shares, n_threads)
 
     def _n_threads(self):
         return (
@@ -326,38 +354,40 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         return rescaling
 
     def _draw(self, maps, rng):
-        """Distinct candidates for reference patches, their images, and their copies."""
+        """Distinct candidates for reference patches (N, k), and copies of each (N, n).
+
+        Copies are counted by the image that they are from.
+        """
         n_images, n_places, _ = maps.shape
         picked = rng.permutation(n_images * n_places)
         if self.max_reference is not None:
             picked = picked[: max(CANDIDATES, self.max_reference)]
-        picked = np.sort(picked)
-        images, places = np.divmod(picked, n_places)
+        images, places = np.divmod(np.sort(picked), n_places)
         patches = np.concatenate(
             [maps.of_image(i)[places[images == i]] for i in np.unique(images)]
         )
-        rows = np.ascontiguousarray(patches + 0.0)
-        keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        lowest, highest = np.full((2, len(first)), images[first])
-        np.minimum.at(lowest, inverse, images)
-        np.maximum.at(highest, inverse, images)
-        own = np.where(lowest == highest, lowest, SEVERAL)
-        order = np.argsort(first)
-        counts = np.bincount(inverse).astype(np.float64)
-        return patches[first[order]], own[order], counts[order]
+        first, _, places = merge_copies(patches, np.ones(len(patches)))
+        ones = np.ones(len(images))
+        copies = sparse.csr_array((ones, (places, images)), (len(first), n_images))
+        return patches[first], copies
 
-    def _choose(self, coordinates, counts, rng):
-        """Which candidates are reference patches, and their weights."""
-        n_rows = len(coordinates)
+    def _choose(self, coordinates, copies, rng):
+        """Which candidates are reference patches, and what stands behind each (l, n).
+
+        That is how many patches of each image add to its weight.
+        """
+        n_rows, counts = len(coordinates), copies.sum(axis=1)
         if self.max_reference is None or self.max_reference >= n_rows:
-            return np.arange(n_rows), counts
+            return np.arange(n_rows), copies
         if self.thinning == "greedy":
-            kept, weights = farthest_first(coordinates, self.max_reference, counts)
+            kept, owner = farthest_first(coordinates, self.max_reference)
             order = np.argsort(kept)
-            return kept[order], weights[order]
-        return representatives(
+            place = np.argsort(order)[owner]
+            owned = sparse.csr_array(
+                (np.ones(n_rows), (place, np.arange(n_rows))), (len(kept), n_rows)
+            )
+            return kept[order], owned @ copies
+        kept, drawn = representatives(
             coordinates,
             counts,
             row_order(coordinates),
@@ -366,6 +396,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
             kernel="gaussian",
             rng=rng,
         )
+        return kept, sparse.diags_array(drawn / counts[kept]) @ copies[kept]
 
     def _find_bandwidth(self, rescaling, patches, images):
         if not isinstance(self.bandwidth, str):

@@ -4,6 +4,7 @@ import warnings
 from typing import ClassVar
 
 import numpy as np
+from sklearn.base import clone
 
 from sklearn_gauss._base import (
     TARGET_FPR,
@@ -22,16 +23,21 @@ from sklearn_gauss._numerics.patches.maps import (
     image_values,
     pixel_p_values,
     resized,
+    rounded_up,
     simes,
     smoothed,
     step_up_cuts,
 )
-from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.detection._held_out import held_out
+from sklearn_gauss.exceptions import CalibrationWarning, RankDeficientWarning
 
-__all__ = ["PATCH_PARAMETERS", "PatchDetector"]
+__all__ = ["PATCH_PARAMETERS", "PatchDetector", "warn_of_copies"]
 
 #: What comes with thresholds of left-out maps.
 CALIBRATED = ("calibration_maps_", "calibration_scores_", "pixel_threshold_", "_simes")
+
+#: Folds of images for left-out values where channels are reduced by a transformer.
+FOLDS = 20
 
 #: Images whose maps are worked on at a time.
 IMAGES_AT_A_TIME = 32
@@ -295,6 +301,24 @@ class PatchDetector(BaseDetector):
     def _image_values(self, grid):
         return image_values(grid, self._share)
 
+    def _held_out_values(self, maps):
+        """Values (n, P) of images under clones that were fitted without their fold.
+
+        What a transformer has learned of an image cannot be taken back.
+        """
+        X = maps.reshape(len(maps), *self.grid_shape_, -1)
+        plain = {"calibration": 0.0, "smoothing": 0.0, "grid_shape": None}
+
+        def fit(some):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RankDeficientWarning)
+                return clone(self).set_params(**plain).fit(some)
+
+        def value(detector, some):
+            return detector._grid_maps(detector._check(some))
+
+        return held_out(X, fit, value, cv=FOLDS).reshape(len(X), -1)
+
     def _calibrate(self, values):
         """Thresholds from left-out values (n, P), or the one that is given.
 
@@ -315,9 +339,8 @@ class PatchDetector(BaseDetector):
         self.calibration_scores_ = -self._image_values(maps)
         self._set_threshold(target_fpr)
         vars(self).pop("_simes", None)
-        self.pixel_threshold_ = -calibration.order_statistic(
-            -maps.reshape(-1), self.pixel_target_fpr
-        )
+        cut = -calibration.order_statistic(-maps.reshape(-1), self.pixel_target_fpr)
+        self.pixel_threshold_ = float(rounded_up(cut))
         needed = calibration.rows_needed(self.pixel_target_fpr)
         if maps.size < needed:
             warnings.warn(
@@ -350,6 +373,20 @@ class PatchDetector(BaseDetector):
                 stacklevel=callers_level(),
             )
         return level
+
+
+def warn_of_copies(maps):
+    """Say if images are exact copies: left-out values would see the other copy."""
+    distinct = len({hash(image.tobytes()) for image in maps})
+    if distinct < len(maps):
+        warnings.warn(
+            f"{len(maps) - distinct} of the {len(maps)} images of X are exact copies of "
+            "others. Left out, an image is still there as its copy, so that thresholds "
+            "are too strict: far more than target_fpr of unseen images will be flagged. "
+            "Drop the copies.",
+            CalibrationWarning,
+            stacklevel=callers_level(),
+        )
 
 
 def _at_size(maps, image_size):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
@@ -22,6 +23,12 @@ from sklearn_gauss._numerics.patches.reduction import ReducedMaps
 steady = settings(deadline=None, max_examples=25, derandomize=True)
 WHITENINGS = ["none", "diagonal", "ledoit_wolf"]
 by_whiten = pytest.mark.parametrize("whiten", WHITENINGS)
+
+
+def left_out(density, maps, images, n_threads):
+    """Where reference rows stand for themselves alone."""
+    shares = sparse.csc_array((len(images), len(maps.maps)))
+    return left_out_images(density, maps, images, shares, n_threads)
 
 
 def drawn(n, P, C, seed=0):
@@ -101,7 +108,7 @@ def density_of(maps, rows, weights, h, whiten):
 
 def check(maps, rows, images, weights, h, whiten, rtol=1e-9):
     density = density_of(maps, rows, weights, h, whiten)
-    found = left_out_images(density, whole(maps), images, 1)
+    found = left_out(density, whole(maps), images, 1)
     want = refitted(maps, rows, images, weights, h, whiten)
     assert found.shape == maps.shape[:2]
     np.testing.assert_allclose(found, want, rtol=rtol, atol=rtol)
@@ -172,10 +179,10 @@ def test_weights_count_as_repeated_rows(whiten):
     rows, images, _ = picked(maps, 12)
     counts = np.random.default_rng(3).integers(1, 5, 12)
     density = density_of(maps, rows, counts.astype(float), 0.6, whiten)
-    found = left_out_images(density, whole(maps), images, 1)
+    found = left_out(density, whole(maps), images, 1)
     several = [np.repeat(one, counts, axis=0) for one in (rows, images)]
     density = replace(density, rows=several[0], weights=np.ones(counts.sum()))
-    want = left_out_images(density, whole(maps), several[1], 1)
+    want = left_out(density, whole(maps), several[1], 1)
     np.testing.assert_allclose(found, want, rtol=1e-12)
 
 
@@ -212,7 +219,7 @@ def test_an_outlying_image_costs_the_others_nothing(size, whiten):
     maps[4] += size
     rows, images, weights = picked(maps, 40)
     density = density_of(maps, rows, weights, 0.6, whiten)
-    found = left_out_images(density, whole(maps), images, 1)
+    found = left_out(density, whole(maps), images, 1)
     want = refitted(maps, rows, images, weights, 0.6, whiten)
     others = np.arange(10) != 4
     np.testing.assert_allclose(found[others], want[others], rtol=1e-6)
@@ -225,7 +232,7 @@ def test_a_channel_that_one_image_alone_varies_in():
     maps[:, :, 1] = 0.0
     maps[3, :2, 1] = 1.0, 2.0
     density = density_of(maps, *picked(maps, 20)[::2], 0.6, "diagonal")
-    found = left_out_images(density, whole(maps), picked(maps, 20)[1], 1)
+    found = left_out(density, whole(maps), picked(maps, 20)[1], 1)
     assert np.isneginf(found[3]).all()
     assert np.isfinite(np.delete(found, 3, axis=0)).all()
 
@@ -235,7 +242,7 @@ def test_a_channel_that_does_not_vary():
     maps[:, :, 1] = 7.0
     rows, images, weights = picked(maps, 20)
     density = density_of(maps, rows, weights, 0.6, "diagonal")
-    found = left_out_images(density, whole(maps), images, 1)
+    found = left_out(density, whole(maps), images, 1)
     kept = [0, 2]
     want = refitted(maps[..., kept], rows[:, kept], images, weights, 0.6, "diagonal")
     np.testing.assert_allclose(found, want, rtol=1e-9)
@@ -246,8 +253,25 @@ def test_threads_do_not_change_the_numbers(whiten):
     maps = drawn(9, 6, 4)
     rows, images, weights = picked(maps, 30)
     density = density_of(maps, rows, weights, 0.6, whiten)
-    one, three = (left_out_images(density, whole(maps), images, t) for t in (1, 3))
+    one, three = (left_out(density, whole(maps), images, t) for t in (1, 3))
     np.testing.assert_array_equal(one, three)
+
+
+@by_whiten
+def test_weights_that_an_image_has_added_to_leave_with_it(whiten):
+    """A reference row of which several images have copies."""
+    maps = drawn(6, 5, 3)
+    maps[:4, 0] = maps[0, 0]
+    rows = np.concatenate([maps[:1, 0], maps[:, 2]])
+    images = np.array([-1, *range(6)])
+    weights = np.array([4.0, *np.ones(6)])
+    shares = sparse.csc_array(np.vstack([[1.0] * 4 + [0.0] * 2, np.eye(6)]))
+    density = density_of(maps, rows, weights, 0.6, whiten)
+    found = left_out_images(density, whole(maps), images, shares, 1)
+    for i in range(6):
+        weights[0] = 3.0 if i < 4 else 4.0
+        want = refitted(maps, rows, images, weights, 0.6, whiten)
+        np.testing.assert_allclose(found[i], want[i], rtol=1e-9)
 
 
 @by_whiten
@@ -256,7 +280,7 @@ def test_maps_are_reduced_when_they_are_looked_at(whiten):
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 3)))[0]
     rows, images, weights = picked(maps @ basis, 20)
     density = density_of(maps @ basis, rows, weights, 0.6, whiten)
-    found = left_out_images(
+    found = left_out(
         density, ReducedMaps(maps, lambda patches: patches @ basis), images, 1
     )
     want = refitted(maps @ basis, rows, images, weights, 0.6, whiten)
@@ -419,7 +443,8 @@ def greedy(rows, count):
 
 
 def cover(rows, count):
-    chosen, counts = farthest_first(rows, count, np.ones(len(rows)))
+    chosen, owner = farthest_first(rows, count)
+    counts = np.bincount(owner, minlength=len(chosen))
     return SimpleNamespace(chosen=chosen.tolist(), counts=counts)
 
 

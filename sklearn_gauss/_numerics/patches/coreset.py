@@ -12,12 +12,11 @@ CLOSE = 1e-5
 FAR = 1e15
 
 
-def farthest_first(
-    rows: NDArray, count: int, weights: NDArray
-) -> tuple[NDArray, NDArray]:
+def farthest_first(rows: NDArray, count: int) -> tuple[NDArray, NDArray]:
     """Indices of rows (N, d), each the farthest from all before it.
 
-    The first is the one nearest to the mean of all. Second, the ``weights`` (N,) of the rows that are nearest to each, added up.
+    The first is the one nearest to the mean of all. Second, which of them each row is
+    nearest to, by its place among them (N,).
 
     The greedy solution of the k-centre problem: every row is within twice the least
     radius possible of a chosen one [1]_. It ends early where copies are all that is left.
@@ -43,5 +42,5 @@ def farthest_first(
         np.minimum(nearest, gaps, out=nearest)
         following = int(np.argmax(nearest))
         if len(chosen) == count or np.isneginf(nearest[following]):
-            return np.array(chosen), np.bincount(owner, weights, len(chosen))
+            return np.array(chosen), owner
         chosen.append(following)

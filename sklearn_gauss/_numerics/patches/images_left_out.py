@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
@@ -20,6 +21,9 @@ __all__ = ["image_bandwidth", "left_out_images"]
 
 #: Ratio of neighbouring bandwidths that are tried, and most of them.
 STEP, MOST_TRIED = 1.25, 60
+
+#: Share of a row's weight below which what is left of it is rounding.
+LEAST_WEIGHT = 1e-12
 
 #: Share of a variance below which that of the other images is summed anew.
 LEAST_SHARE = 1e-4
@@ -69,12 +73,17 @@ def image_bandwidth(
 
 
 def left_out_images(
-    density: KernelDensity, maps: ReducedMaps, images: NDArray, n_threads: int
+    density: KernelDensity,
+    maps: ReducedMaps,
+    images: NDArray,
+    shares: sparse.csc_array,
+    n_threads: int,
 ) -> NDArray:
     """Log-density (n, P) of the patches of every image, without those of the image.
 
     ``images`` (l,) tells from which image each row of the density comes: those of the
-    image leave, and the mean and the covariance of the metric are estimated again
+    image leave, others lose what patches of the image have added to their weights,
+    ``shares`` (l, n), and the mean and the covariance of the metric are estimated again
     without its patches. Bandwidth, intensity of the shrinkage and volume are kept.
     Minus infinity where no row is left.
     """
@@ -84,7 +93,10 @@ def left_out_images(
     scatter = None if rescaling.plain else _scatter(rescaling, maps)
 
     def work(image: int) -> None:
-        patches, others = maps.of_image(image), images != image
+        patches = maps.of_image(image)
+        weights = density.weights - shares[:, [image]].toarray()[:, 0]
+        others = (images != image) & (weights > LEAST_WEIGHT * density.weights)
+        weights = weights[others]
         here = rescaling
         if scatter is not None:
             here = _without(rescaling, scatter, maps, image)
@@ -94,11 +106,10 @@ def left_out_images(
             here.enter(density.rows[others]),
             density.bandwidth,
             density.kernel,
-            weights=density.weights[others],
+            weights=weights,
         )
         sums = log_sums(ref, here.enter(patches)).logs
-        total = np.log(density.weights[others].sum())
-        logs[image] = sums - total + density.log_constant
+        logs[image] = sums - np.log(weights.sum()) + density.log_constant
 
     map_blocks(work, range(n_images), n_threads)
     return logs

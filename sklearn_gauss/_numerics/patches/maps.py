@@ -12,10 +12,14 @@ __all__ = [
     "image_values",
     "pixel_p_values",
     "resized",
+    "rounded_up",
     "simes",
     "smoothed",
     "step_up_cuts",
 ]
+
+#: Relative difference of values below which they count as equal.
+ROUNDING = 1e-9
 
 
 def resized(maps: NDArray, size: tuple[int, int]) -> NDArray:
@@ -60,10 +64,18 @@ def image_values(maps: NDArray, share: float) -> NDArray:
 def pixel_p_values(values: NDArray, ordered: NDArray) -> NDArray:
     """(1 + #{normal values at or above}) / (1 + their number), for values of any shape.
 
-    ``ordered`` (m,) are the values of normal places, in increasing order.
+    ``ordered`` (m,) are the values of normal places, in increasing order. Those that are
+    below by no more than rounding count as equal: places where nothing varies have the
+    same value in every image, but for that.
     """
-    below = np.searchsorted(ordered, values, side="left")
-    return (1 + len(ordered) - below) / (1 + len(ordered))
+    return (1 + _at_or_above(values, ordered)) / (1 + len(ordered))
+
+
+def _at_or_above(values: NDArray, ordered: NDArray) -> NDArray:
+    """How many of ``ordered`` are at or above each value, or below it by rounding."""
+    sizes = np.abs(np.where(np.isfinite(values), values, 0.0))
+    least = values - ROUNDING * sizes
+    return len(ordered) - np.searchsorted(ordered, least, side="left")
 
 
 def simes(maps: NDArray) -> NDArray:
@@ -79,8 +91,8 @@ def simes(maps: NDArray) -> NDArray:
     n_places = values.shape[1]
     levels = np.empty(len(values))
     for i, row in enumerate(-np.sort(-values, axis=1)):
-        above = len(ordered) - np.searchsorted(ordered, row, side="left")
-        own = n_places - np.searchsorted(row[::-1], row, side="left")
+        above = _at_or_above(row, ordered)
+        own = _at_or_above(row, row[::-1])
         p = (1 + above - own) / (1 + values.size)
         levels[i] = (p * n_places / np.arange(1, n_places + 1)).min()
     return levels
@@ -99,11 +111,19 @@ def step_up_cuts(values: NDArray, ordered: NDArray, level: float) -> NDArray:
     passes = pixel_p_values(rows, ordered) * n_places / ranks <= level
     last = n_places - 1 - np.argmax(passes[:, ::-1], axis=1)
     found = rows[np.arange(len(rows)), last]
-    above = len(ordered) - np.searchsorted(ordered, found, side="left")
+    above = _at_or_above(found, ordered)
     allowed = np.floor(level * (last + 1) / n_places * (1 + len(ordered)) - 1 + 1e-9)
     place = len(ordered) - 1 - np.maximum(allowed.astype(int), above)
-    cuts = np.where(place < 0, -np.inf, ordered[np.maximum(place, 0)])
-    return np.where(passes.any(axis=1), cuts, np.inf)
+    cuts = np.where(place < 0, -np.inf, rounded_up(ordered[np.maximum(place, 0)]))
+    return np.where(
+        passes.any(axis=1), np.minimum(cuts, np.nextafter(found, -np.inf)), np.inf
+    )
+
+
+def rounded_up(cuts: NDArray) -> NDArray:
+    """Cuts (n,) beyond which nothing lies by rounding alone."""
+    sizes = np.abs(np.where(np.isfinite(cuts), cuts, 0.0))
+    return cuts + ROUNDING * sizes
 
 
 def cut_level(levels: NDArray, rate: float) -> float:

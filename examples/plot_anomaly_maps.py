@@ -108,10 +108,14 @@ display = AnomalyMapDisplay.from_estimator(
 
 for (product, name), model in models.items():
     images = products[product]
-    masks = model[-1].defect_mask(model[:-1].transform(images.test), fdr=0.05)
+    masks = model[-1].defect_mask(
+        model[:-1].transform(images.test), image_size=(128, 128), fdr=0.05
+    )
     some = masks.any(axis=(1, 2))
     good = images.y_test == 1
+    beside = (masks & ~images.masks)[~good].sum() / masks[~good].sum()
     print(
         f"{product}, {name:18s}: something flagged in {some[good].mean():.3f} of the "
-        f"good and {some[~good].mean():.3f} of the defective images"
+        f"good and {some[~good].mean():.3f} of the defective images; {beside:.2f} of what "
+        "is flagged there lies beside the defect"
     )

@@ -5,6 +5,8 @@ import os
 os.environ["SCIPY_ARRAY_API"] = "1"
 # NumPy and SciPy each bring a pool of threads, which wait for each other on few cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core is what a worker has
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 

@@ -63,6 +63,7 @@ def load_inspection_folder(path, *, split=None):
     See Also
     --------
     list_images : List the images of a folder of any layout.
+    read_masks : Read the masks.
     save_inspection_folder : Write images in this layout.
     make_inspection_images : Draw images instead.
 

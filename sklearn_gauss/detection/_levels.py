@@ -2,7 +2,20 @@
 
 import numpy as np
 
-__all__ = ["find_levels", "named_levels", "sums_by_level"]
+__all__ = ["check_levels", "find_levels", "named_levels", "sums_by_level"]
+
+
+def check_levels(levels):
+    """Refuse what is neither "auto", None, nor groups of columns."""
+    if isinstance(levels, str):
+        is_known = levels == "auto"
+    else:
+        is_known = levels is None or isinstance(levels, (dict, list, tuple, np.ndarray))
+    if not is_known:
+        raise ValueError(
+            "levels must be 'auto', None, or a dict or list of groups of columns, got "
+            f"{levels!r}."
+        )
 
 
 def find_levels(levels, n_features, names=()):
@@ -22,6 +35,7 @@ def find_levels(levels, n_features, names=()):
     levels : dict of str to ndarray of int
         Never empty, and neither is a level.
     """
+    check_levels(levels)
     if isinstance(levels, str):
         levels = named_levels(names) or None
     if levels is None:

@@ -3,10 +3,9 @@
 from sklearn.pipeline import Pipeline
 
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
-from sklearn_gauss.feature_extraction._reading._inputs import as_size
 from sklearn_gauss.feature_extraction._reading._sizes import own_size
-from sklearn_gauss.inspection._pictures import joined, sequence
-from sklearn_gauss.inspection._steps import unwrapped
+from sklearn_gauss.inspection._pictures import joined, map_size, sequence
+from sklearn_gauss.inspection._unwrapped import unwrapped
 
 
 def anomaly_maps(estimator, X, *, image_size="image"):
@@ -18,7 +17,7 @@ def anomaly_maps(estimator, X, *, image_size="image"):
 
     Parameters
     ----------
-    estimator : fitted Pipeline
+    estimator : fitted Pipeline, or CalibratedDetector of one
         Its last step has the method ``anomaly_map(X, image_size=None)``.
     X : list, array, series, tensor or folder of images
         What the first step takes, but no iterator.
@@ -35,6 +34,8 @@ def anomaly_maps(estimator, X, *, image_size="image"):
     ------
     TypeError
         If the last step has no ``anomaly_map``.
+    ValueError
+        If ``image_size`` is none of these.
 
     See Also
     --------
@@ -52,14 +53,14 @@ def anomaly_maps(estimator, X, *, image_size="image"):
             f"anomaly_maps needs a Pipeline whose last step has anomaly_map, got "
             f"{type(last).__name__}. occlusion_map takes any detector of images."
         )
+    is_own = isinstance(image_size, str) and image_size == "image"
+    size = None if is_own else map_size(image_size, "'image', ")
     first = estimator[0]
     extractor = first if isinstance(first, CNNFeatureExtractor) else None
     images = sequence(X, extractor)
     features = estimator[:-1].transform(images) if len(estimator) > 1 else images
-    if not isinstance(image_size, str):
-        return last.anomaly_map(features, image_size=as_size(image_size, "image_size"))
-    if image_size != "image":
-        raise ValueError(f"image_size must be 'image', a size or None: {image_size!r}.")
+    if not is_own:
+        return last.anomaly_map(features, image_size=size)
     options = {} if extractor is None else {"in_chans": extractor.in_chans}
     if extractor is not None:
         options["max_pixels"] = extractor.max_pixels

@@ -5,7 +5,7 @@ from sklearn.utils import Bunch
 
 from sklearn_gauss.detection._explaining import explain_behind
 from sklearn_gauss.detection._held_out import last_step
-from sklearn_gauss.detection._levels import find_levels, sums_by_level
+from sklearn_gauss.detection._levels import check_levels, find_levels, sums_by_level
 from sklearn_gauss.inspection._steps import split
 
 
@@ -41,7 +41,8 @@ def explain(estimator, X, *, levels="auto"):
     AttributeError
         If the detector has no ``explain``.
     ValueError
-        If steps between features and detector are not linear.
+        If steps between features and detector are not linear, or ``levels`` is none of
+        these or names a column that is not there.
 
     See Also
     --------
@@ -60,6 +61,7 @@ def explain(estimator, X, *, levels="auto"):
     >>> found.ranking[0], int(found.features[0].argmax())
     (array([2, 1, 0]), 3)
     """
+    check_levels(levels)
     extractor, detector = split(estimator)
     last = last_step(detector)
     if not hasattr(last, "explain"):

@@ -7,8 +7,13 @@ from sklearn_gauss._base import Integral, Interval, Real, validate_parameter_con
 from sklearn_gauss.detection._explaining import gradient_behind
 from sklearn_gauss.feature_extraction._extraction import import_network
 from sklearn_gauss.feature_extraction._reading._images import import_pillow
-from sklearn_gauss.feature_extraction._reading._inputs import as_size
-from sklearn_gauss.inspection._pictures import as_given, joined, read, sequence
+from sklearn_gauss.inspection._pictures import (
+    as_given,
+    joined,
+    map_size,
+    read,
+    sequence,
+)
 from sklearn_gauss.inspection._steps import split
 
 PARAMETERS = {
@@ -78,7 +83,7 @@ def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_s
         "gradient_map",
     )
     extractor, detector = _parts(estimator)
-    images, size = sequence(X, extractor), as_size(image_size, "image_size")
+    images, size = sequence(X, extractor), map_size(image_size)
     maps = []
     for start in range(0, len(images), batch_size):
         places = range(start, min(start + batch_size, len(images)))

@@ -11,7 +11,6 @@ from sklearn_gauss._base import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn_gauss.feature_extraction._reading._inputs import as_size
 from sklearn_gauss.inspection._covers import (
     References,
     covered,
@@ -19,7 +18,13 @@ from sklearn_gauss.inspection._covers import (
     spread,
     windows,
 )
-from sklearn_gauss.inspection._pictures import as_given, joined, read, sequence
+from sklearn_gauss.inspection._pictures import (
+    as_given,
+    joined,
+    map_size,
+    read,
+    sequence,
+)
 from sklearn_gauss.inspection._steps import split, without_cache
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -141,7 +146,7 @@ def occlusion_map(
                 "training images as reference, or choose another fill."
             )
         references = References(sequence(reference, extractor), extractor)
-    size = as_size(image_size, "image_size")
+    size = map_size(image_size)
     maps = []
     for place in range(len(images)):
         pixels = read(images[place], extractor, place, size)

@@ -1,16 +1,14 @@
 """Images as 8-bit arrays of their own size, and arrays as an extractor takes them."""
 
+from numbers import Integral
+
 import numpy as np
 
 from sklearn_gauss.feature_extraction._reading._images import read_image
-from sklearn_gauss.feature_extraction._reading._inputs import (
-    as_background,
-    as_images,
-    as_size,
-)
+from sklearn_gauss.feature_extraction._reading._inputs import as_background, as_images
 from sklearn_gauss.feature_extraction._reading._sizes import own_size
 
-__all__ = ["as_given", "joined", "read", "sequence"]
+__all__ = ["as_given", "joined", "map_size", "read", "sequence"]
 
 
 def sequence(X, extractor=None):
@@ -26,6 +24,28 @@ def sequence(X, extractor=None):
     return images
 
 
+def map_size(image_size, words=""):
+    """(height, width) of an int or a pair; None stays None. True is no number here."""
+    if image_size is None:
+        return None
+    is_number = isinstance(image_size, Integral)
+    pair = (image_size,) * 2 if is_number else image_size
+    try:
+        height, width = pair
+        is_size = all(
+            isinstance(side, Integral) and not isinstance(side, bool) and side > 0
+            for side in (height, width)
+        )
+    except (TypeError, ValueError):  # no pair
+        is_size = False
+    if not is_size:
+        raise ValueError(
+            f"image_size must be {words}a positive number of pixels, a pair (height, "
+            f"width) or None, got {image_size!r}."
+        )
+    return int(height), int(width)
+
+
 def read(image, extractor, place, image_size=None):
     """One image as uint8 (height, width, channels), of its own size if none is given."""
     options = {}
@@ -36,7 +56,7 @@ def read(image, extractor, place, image_size=None):
         }
         options["value_range"] = extractor.value_range_
         options["background"] = as_background(extractor.background)
-    name, size = f"X[{place}]", as_size(image_size, "image_size")
+    name, size = f"X[{place}]", map_size(image_size)
     size = size or own_size(image, name=name, **options)
     return read_image(image, size, name=name, **options)
 

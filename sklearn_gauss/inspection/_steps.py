@@ -3,20 +3,11 @@
 import copy
 
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gauss.detection import CalibratedDetector
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
+from sklearn_gauss.inspection._unwrapped import unwrapped
 
-__all__ = ["split", "unwrapped", "without_cache"]
-
-
-def unwrapped(estimator):
-    """The detector or Pipeline inside of a `CalibratedDetector`, or the one itself."""
-    if isinstance(estimator, CalibratedDetector):
-        check_is_fitted(estimator)
-        return unwrapped(estimator.detector_)
-    return estimator
+__all__ = ["split", "without_cache"]
 
 
 def split(estimator):

@@ -25,6 +25,7 @@ def aupro_score(masks, maps, *, max_fpr=0.3, connectivity=2):
         Where the defects are: 0 or False on normal pixels, one other, positive value
         (True, 1 or 255, say) on defective ones. None stands for a good image;
         leave out a defective one whose mask is missing. Sizes may differ.
+        An iterator is read into a list first, that of `maps` as well.
     maps : sequence of n array-likes of shape (h, w)
         The anomaly maps, in any unit: the higher, the more anomalous. Only the order
         of the values counts, over all images together; infinities are allowed. Each
@@ -50,7 +51,8 @@ def aupro_score(masks, maps, *, max_fpr=0.3, connectivity=2):
         no pixel is defective, or none normal. The message names parameter and image.
         If `max_fpr` or `connectivity` is out of range.
     TypeError
-        If `masks` or `maps` is no sequence, or holds paths; files are to be read first.
+        If `masks` or `maps` cannot be iterated over, or holds paths: see
+        `~sklearn_gauss.datasets.read_masks`.
         If `max_fpr` is no number.
 
     See Also
@@ -79,6 +81,8 @@ def aupro_score(masks, maps, *, max_fpr=0.3, connectivity=2):
     >>> print(round(aupro_score(masks, maps), 6))
     0.660417
     """
+    if isinstance(max_fpr, bool):  # a Real, too
+        raise TypeError(f"max_fpr must be a number, got {max_fpr}.")
     check_scalar(max_fpr, "max_fpr", Real)
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must be in (0, 1], got {max_fpr}.")

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from sklearn_gauss.metrics._levels import best_f1, find_levels
+from sklearn_gauss.metrics._thresholds import best_f1, find_thresholds
 from sklearn_gauss.model_selection._labels import check_labels
 
 
@@ -66,7 +66,9 @@ def f1_max_score(y_true, scores, *, return_threshold=False):
     for label, kind in ((1, "normal row (+1)"), (-1, "anomaly (-1)")):
         if label not in labels:
             raise ValueError(f"y_true holds no {kind}, and F1 needs both kinds.")
-    score, threshold = best_f1(find_levels(-scores[labels == -1], -scores[labels == 1]))
+    score, threshold = best_f1(
+        find_thresholds(-scores[labels == -1], -scores[labels == 1])
+    )
     return (score, -threshold) if return_threshold else score
 
 

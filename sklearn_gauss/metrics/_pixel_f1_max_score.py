@@ -1,7 +1,7 @@
 """Greatest F1 score of pixels."""
 
-from sklearn_gauss.metrics._levels import best_f1, find_levels
 from sklearn_gauss.metrics._pixels import check_images, pooled
+from sklearn_gauss.metrics._thresholds import best_f1, find_thresholds
 
 
 def pixel_f1_max_score(masks, maps, *, return_threshold=False):
@@ -19,6 +19,7 @@ def pixel_f1_max_score(masks, maps, *, return_threshold=False):
         Where the defects are: 0 or False on normal pixels, one other, positive value
         (True, 1 or 255, say) on defective ones. None stands for a good image;
         leave out a defective one whose mask is missing. Sizes may differ.
+        An iterator is read into a list first, that of `maps` as well.
     maps : sequence of n array-likes of shape (h, w)
         The anomaly maps, in any unit: the higher, the more anomalous. Only the order
         of the values counts, over all images together; infinities are allowed. Each
@@ -42,7 +43,8 @@ def pixel_f1_max_score(masks, maps, *, return_threshold=False):
         than two values, a map NaN, or either no pixel, no numbers or masked ones; if
         no pixel is defective, or none normal. The message names parameter and image.
     TypeError
-        If `masks` or `maps` is no sequence, or holds paths; files are to be read first.
+        If `masks` or `maps` cannot be iterated over, or holds paths: see
+        `~sklearn_gauss.datasets.read_masks`.
 
     See Also
     --------
@@ -62,5 +64,5 @@ def pixel_f1_max_score(masks, maps, *, return_threshold=False):
     >>> pixel_f1_max_score(masks, maps, return_threshold=True)
     (0.8, 2.0)
     """
-    score, threshold = best_f1(find_levels(*pooled(check_images(masks, maps))))
+    score, threshold = best_f1(find_thresholds(*pooled(check_images(masks, maps))))
     return (score, threshold) if return_threshold else score

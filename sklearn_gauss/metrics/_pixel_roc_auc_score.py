@@ -2,8 +2,8 @@
 
 from sklearn.metrics import roc_auc_score
 
-from sklearn_gauss.metrics._levels import as_weighted_rows, find_levels
 from sklearn_gauss.metrics._pixels import check_images, pooled
+from sklearn_gauss.metrics._thresholds import as_weighted_rows, find_thresholds
 
 
 def pixel_roc_auc_score(masks, maps):
@@ -22,6 +22,7 @@ def pixel_roc_auc_score(masks, maps):
         Where the defects are: 0 or False on normal pixels, one other, positive value
         (True, 1 or 255, say) on defective ones. None stands for a good image;
         leave out a defective one whose mask is missing. Sizes may differ.
+        An iterator is read into a list first, that of `maps` as well.
     maps : sequence of n array-likes of shape (h, w)
         The anomaly maps, in any unit: the higher, the more anomalous. Only the order
         of the values counts, over all images together; infinities are allowed. Each
@@ -39,7 +40,8 @@ def pixel_roc_auc_score(masks, maps):
         than two values, a map NaN, or either no pixel, no numbers or masked ones; if
         no pixel is defective, or none normal. The message names parameter and image.
     TypeError
-        If `masks` or `maps` is no sequence, or holds paths; files are to be read first.
+        If `masks` or `maps` cannot be iterated over, or holds paths: see
+        `~sklearn_gauss.datasets.read_masks`.
 
     See Also
     --------
@@ -60,6 +62,6 @@ def pixel_roc_auc_score(masks, maps):
     0.9285714285714286
     """
     labels, ranks, weights = as_weighted_rows(
-        find_levels(*pooled(check_images(masks, maps)))
+        find_thresholds(*pooled(check_images(masks, maps)))
     )
     return float(roc_auc_score(labels, ranks, sample_weight=weights))

@@ -29,9 +29,9 @@ def check_images(masks, maps):
 
     Parameters
     ----------
-    masks : sequence of n array-likes of shape (h, w) or None
+    masks : iterable of n array-likes of shape (h, w) or None
         Zero where normal and one other, positive value where defective.
-    maps : sequence of n array-likes of shape (h, w)
+    maps : iterable of n array-likes of shape (h, w)
         The higher, the more anomalous.
 
     Returns
@@ -42,7 +42,7 @@ def check_images(masks, maps):
     Raises
     ------
     TypeError
-        If a parameter is no sequence, or holds a path or, as a map, None.
+        If a parameter cannot be iterated over, or holds a path or, as a map, None.
     ValueError
         If anything else is not as described.
     """
@@ -134,7 +134,9 @@ def _marked(mask, name):
 def _array(given, name):
     """Return a 2-D array of real numbers that is not empty."""
     if given is None or _is_path(given):
-        hint = "" if given is None else " Files are to be read first."
+        hint = " Files are to be read first"
+        by = ", by sklearn_gauss.datasets.read_masks" if name.startswith("masks") else ""
+        hint = "" if given is None else f"{hint}{by}."
         raise TypeError(f"{name} must be an array of shape (h, w), got {given!r}.{hint}")
     if np.ma.isMaskedArray(given):
         raise ValueError(f"{name} is a masked array: fill it first.")

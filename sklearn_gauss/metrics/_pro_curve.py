@@ -22,6 +22,7 @@ def pro_curve(masks, maps, *, connectivity=2):
         Where the defects are: 0 or False on normal pixels, one other, positive value
         (True, 1 or 255, say) on defective ones. None stands for a good image;
         leave out a defective one whose mask is missing. Sizes may differ.
+        An iterator is read into a list first, that of `maps` as well.
     maps : sequence of n array-likes of shape (h, w)
         The anomaly maps, in any unit: the higher, the more anomalous. Only the order
         of the values counts, over all images together; infinities are allowed. Each
@@ -47,7 +48,8 @@ def pro_curve(masks, maps, *, connectivity=2):
         than two values, a map NaN, or either no pixel, no numbers or masked ones; if
         no pixel is defective, or none normal. The message names parameter and image.
     TypeError
-        If `masks` or `maps` is no sequence, or holds paths; files are to be read first.
+        If `masks` or `maps` cannot be iterated over, or holds paths: see
+        `~sklearn_gauss.datasets.read_masks`.
 
     See Also
     --------

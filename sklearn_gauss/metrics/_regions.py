@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import generate_binary_structure, label
 
-from sklearn_gauss.metrics._levels import find_levels
 from sklearn_gauss.metrics._pixels import check_images, pooled
+from sklearn_gauss.metrics._thresholds import find_thresholds
 
 
 def region_curve(masks, maps, connectivity):
@@ -18,13 +18,13 @@ def region_curve(masks, maps, connectivity):
         for image in images
         if image.mask is not None
     ]
-    levels = find_levels(*pooled(images), np.concatenate(weights))
-    false_alarms = levels.false_alarms
-    covered = np.r_[0, np.cumsum(levels.weights)]  # of the regions, as a sum of shares
-    fpr = np.r_[0, false_alarms, len(levels.normals)] / len(levels.normals)
+    counts = find_thresholds(*pooled(images), np.concatenate(weights))
+    false_alarms, n_normals = counts.false_alarms, len(counts.normals)
+    covered = np.r_[0, np.cumsum(counts.weights)]  # of the regions, as a sum of shares
+    fpr = np.r_[0, false_alarms, n_normals] / n_normals
     pro = np.r_[0, np.column_stack([covered[:-1], covered[1:]]).ravel(), covered[-1]]
-    thresholds = np.r_[np.inf, _thresholds(levels), levels.normals[0]]
-    new = np.diff(false_alarms, prepend=0, append=len(levels.normals)) > 0
+    thresholds = np.r_[np.inf, _nearest_and_own(counts), counts.normals[0]]
+    new = np.diff(false_alarms, prepend=0, append=n_normals) > 0
     new[1::2] = True  # at each value of a defect PRO rises
     keep = np.r_[True, new]
     return fpr[keep], pro[keep] / covered[-1], thresholds[keep]
@@ -36,8 +36,8 @@ def _pixel_weights(mask, structure):
     return 1 / np.bincount(regions)[regions]
 
 
-def _thresholds(levels):
-    """Return the next value of a normal pixel above each level, and the level's own."""
-    normals, above = levels.normals, levels.above
+def _nearest_and_own(counts):
+    """Return the next value of a normal pixel above each threshold, and its own."""
+    normals, above = counts.normals, counts.above
     nearest = normals[np.minimum(len(normals) - above, len(normals) - 1)]
-    return np.column_stack([nearest, levels.values]).ravel()
+    return np.column_stack([nearest, counts.values]).ravel()

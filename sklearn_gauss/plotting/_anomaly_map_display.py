@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_gauss._numerics import calibration
+from sklearn_gauss.inspection._unwrapped import unwrapped
 from sklearn_gauss.plotting._axes import check_values, import_matplotlib, last_step
 from sklearn_gauss.plotting._image_order import check_kind, check_select, describe, order
 from sklearn_gauss.plotting._map_drawing import (
@@ -53,6 +55,8 @@ class AnomalyMapDisplay:
         Score of each; a higher one is more normal.
     flagged : ndarray of bool of shape (n_images,) or None, default=None
         Whether each is judged an anomaly.
+    image_threshold : float or None, default=None
+        Images that score below it are flagged; part of the title.
     p_values : ndarray of shape (n_images,) or None, default=None
         p-value of each.
     defect : list of str or None, default=None
@@ -122,6 +126,7 @@ class AnomalyMapDisplay:
         threshold=None,
         scores=None,
         flagged=None,
+        image_threshold=None,
         p_values=None,
         defect=None,
         description="",
@@ -135,6 +140,7 @@ class AnomalyMapDisplay:
         self.threshold = threshold
         self.scores = scores
         self.flagged = flagged
+        self.image_threshold = image_threshold
         self.p_values = p_values
         self.defect = defect
         self.description = description
@@ -160,9 +166,10 @@ class AnomalyMapDisplay:
 
         Parameters
         ----------
-        estimator : Pipeline
+        estimator : Pipeline, or CalibratedDetector of one
             Fitted, from images to a detector with ``anomaly_map``. The steps before the
-            last run once for each image.
+            last run once for each image. Verdicts and p-values are those of
+            `~sklearn_gauss.detection.CalibratedDetector`, where there is one.
         images : list, array, series or folder of images
             What the pipeline takes, but no iterator.
         masks : list or array of masks, default=None
@@ -174,14 +181,15 @@ class AnomalyMapDisplay:
             Rate of false discoveries of the predicted defect, for ``defect_mask`` of the
             detector; None takes what lies above ``pixel_threshold_``, as the outline.
         names : list of str, default=None
-            What to call each image; None takes its file or place.
+            What to call each image; None takes its place, or the end of its path, as
+            long as tells the images drawn apart.
         kind : {"rows", "sheet"}, default="rows"
             Few images with all their panels, or many small ones.
-        select : {"worst", "borderline"}, array-like of int or None, default=None
+        select : {"worst", "borderline"}, array-like of int or bool, default=None
             Which images to draw: those of the lowest scores, those nearest to the
             threshold (half of them on each side, where there are as many), or those at
-            the indices. Those of a selection by score are drawn from the lowest score
-            on. None takes the first ones.
+            the indices or marked by the mask. Those of a selection by score are drawn
+            from the lowest score on. None takes the first ones.
         n_images : int, default=None
             The most images to draw; None takes 6 rows, or 40 in a sheet, or all indices.
         name : str, default=None
@@ -198,11 +206,13 @@ class AnomalyMapDisplay:
         Raises
         ------
         TypeError
-            If the pipeline does not end in a detector with ``anomaly_map``, or
+            If the estimator does not end in a detector with ``anomaly_map``, or
             ``images`` is an iterator.
         """
         import_matplotlib(cls.__name__)
         check_is_fitted(estimator)
+        judge = last_step(estimator)  # of images: the detector, or what calibrates it
+        estimator = unwrapped(estimator)
         detector = _map_detector(estimator)
         images = check_images(images)
         n_all = len(images)
@@ -214,7 +224,7 @@ class AnomalyMapDisplay:
             at = order(select, n_most, n_all)
         features = estimator[:-1].transform(_rows(images, at))
         scores = np.asarray(detector.score_samples(features), dtype=np.float64)
-        offset = getattr(detector, "offset_", None)
+        offset = getattr(judge, "offset_", None)
         keep = order(select if is_ranked else None, n_most, len(at), scores, offset)
         at, features, scores = at[keep], features[keep], scores[keep]
         pixels, sizes, own_names = read_pictures(images, at, reading_of(estimator[0]))
@@ -232,7 +242,8 @@ class AnomalyMapDisplay:
             threshold=_check_threshold(threshold, "pixel_threshold_"),
             scores=scores,
             flagged=None if offset is None else scores < offset,
-            p_values=_p_values(detector, features),
+            image_threshold=_check_threshold(offset, "offset_"),
+            p_values=_p_values(judge, detector, features, scores),
             defect=_texts(defect, at),
             description=describe(select, len(at), n_all),
             estimator_name=name or type(detector).__name__,
@@ -284,10 +295,11 @@ class AnomalyMapDisplay:
         defect : array-like of str of shape (n_images,), default=None
             True kind of each image: "good" or that of its defect.
         names : list of str, default=None
-            What to call each image; None takes its file or place.
+            What to call each image; None takes its place, or the end of its path, as
+            long as tells the images drawn apart.
         kind : {"rows", "sheet"}, default="rows"
             Few images with all their panels, or many small ones.
-        select : {"worst", "borderline"}, array-like of int or None, default=None
+        select : {"worst", "borderline"}, array-like of int or bool, default=None
             Which images to draw, as in ``from_estimator``.
         n_images : int, default=None
             The most images to draw; None takes 6 rows, or 40 in a sheet, or all indices.
@@ -331,6 +343,7 @@ class AnomalyMapDisplay:
             threshold=threshold,
             scores=None if scores is None else ranks[at],
             flagged=None if limit is None else ranks[at] < limit,
+            image_threshold=None if scores is None else limit,
             p_values=None if p_values is None else p_values[at],
             defect=_texts(defect, at),
             description=describe(select, len(at), n_all),
@@ -358,7 +371,8 @@ class AnomalyMapDisplay:
         import_matplotlib(type(self).__name__)
         check_kind(kind)
         name = self.estimator_name if name is None else name
-        title = ": ".join(part for part in (name, self.description) if part)
+        about = "; ".join(part for part in (self.description, self._limit()) if part)
+        title = ": ".join(part for part in (name, about) if part)
         plan, draw = KINDS[kind]
         sizes = [values.shape for values in self.maps]
         layout = plan(self, sizes, bool(title), figure_size(figure))
@@ -371,6 +385,13 @@ class AnomalyMapDisplay:
         self.verdicts_, self.captions_ = drawn.verdicts, drawn.captions
         self.colorbar_, self.line_ = drawn.colorbar, drawn.line
         return self
+
+    def _limit(self):
+        """Which images are flagged, for the title."""
+        limit = self.image_threshold
+        if limit is None or not np.isfinite(limit):
+            return ""
+        return f"flagged below score {limit:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _map_detector(estimator):
@@ -402,7 +423,9 @@ def _by_size(ask, features, sizes, **options):
     return maps
 
 
-def _p_values(detector, features):
+def _p_values(judge, detector, features, scores):
+    if judge is not detector:  # its own verb would pass the images through the network
+        return calibration.p_values(scores, judge.calibration_scores_)
     try:
         return np.asarray(detector.p_values(features))
     except AttributeError:  # there is no such verb, or no scores to calibrate it

@@ -14,13 +14,14 @@ def check_kind(kind):
 
 
 def check_select(select, n_images, kind, n_all):
-    """Return ``select``, indices as an array, and how many images to draw."""
+    """Return ``select``, indices or a mask as indices, and how many images to draw."""
     check_kind(kind)
     if not (select is None or isinstance(select, str)):
         select = _check_indices(select, n_all)
     elif select not in (None, "worst", "borderline"):
         raise ValueError(
-            f"select must be None, 'worst', 'borderline' or indices, got {select!r}."
+            f"select must be None, 'worst', 'borderline', indices or a mask, got "
+            f"{select!r}."
         )
     if n_images is None:
         n_images = len(select) if isinstance(select, np.ndarray) else MOST[kind]
@@ -29,15 +30,26 @@ def check_select(select, n_images, kind, n_all):
 
 def _check_indices(select, n_all):
     indices = np.asarray(select)
+    if indices.dtype.kind == "b":
+        indices = _marked(indices, n_all)
     if indices.ndim != 1 or not indices.size or indices.dtype.kind not in "iu":
         raise ValueError(
-            "select must be None, 'worst', 'borderline' or a list of indices, got "
+            "select must be None, 'worst', 'borderline', indices or a mask, got "
             f"{select!r}."
         )
     outside = indices[(indices < -n_all) | (indices >= n_all)]
     if outside.size:
         raise ValueError(f"select has index {outside[0]}, but there are {n_all} images.")
     return indices % n_all
+
+
+def _marked(mask, n_all):
+    """Indices of the images that a mask marks."""
+    if mask.shape != (n_all,):
+        raise ValueError(f"select is a mask of shape {mask.shape} for {n_all} images.")
+    if not mask.any():
+        raise ValueError("select is a mask that marks no image.")
+    return np.flatnonzero(mask)
 
 
 def order(select, n_images, n_all, scores=None, image_threshold=None):

@@ -149,7 +149,7 @@ def draw_bar(figure, heat, box, size, threshold):
     low, high = heat.get_clim()
     place = (threshold - low) / (high - low)
     ax.annotate(
-        f"threshold {threshold:.3g}",
+        f"pixel threshold {threshold:.3g}",
         (threshold, 1),
         (0, 2),
         xycoords=ax.get_xaxis_transform(),

@@ -1,6 +1,7 @@
 """Images, maps and masks as a display draws them: read, checked, and made small."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -94,13 +95,13 @@ def check_lengths(n_images, **given):
 def read_pictures(images, at, options):
     """Pixels, own sizes and names of the images at some places."""
     limit = options.get("max_pixels", MAX_PIXELS)
-    pixels, sizes, names = [], [], []
+    pixels, sizes, files = [], [], []
     for place in at:
         image, label = images[place], f"images[{place}]"
         sizes.append(own_size(image, name=label, max_pixels=limit))
         pixels.append(read_picture(image, sizes[-1], label, **options))
-        names.append(_own_name(image, place))
-    return pixels, sizes, names
+        files.append(_file_of(image))
+    return pixels, sizes, _names(files, at)
 
 
 def read_maps(maps, at, sizes, name="maps"):
@@ -123,9 +124,24 @@ def read_masks(masks, at, sizes, name):
     ]
 
 
-def _own_name(image, place):
+def _file_of(image):
+    """Path that an image was or is to be read from, None where there is none."""
     file = image if is_path(image) else getattr(image, "filename", "")
-    return shown(os.path.basename(os.fspath(file))) if file else f"image {place}"
+    return Path(os.fsdecode(file)) if file else None
+
+
+def _names(files, at):
+    """What to call images: the ends of their paths, as long as tells them apart."""
+    known = {file.parts for file in files if file is not None}
+    depths = range(1, max(map(len, known), default=0) + 1)
+    tells_apart = (
+        n for n in depths if len({parts[-n:] for parts in known}) == len(known)
+    )
+    depth = next(tells_apart, 1)
+    return [
+        f"image {place}" if file is None else shown(str(Path(*file.parts[-depth:])))
+        for file, place in zip(files, at, strict=True)
+    ]
 
 
 def shrink(values, longest=LONGEST):

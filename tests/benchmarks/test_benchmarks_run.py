@@ -12,8 +12,10 @@ SCRIPTS = {
     "backbones.py": "level",
     "cache.py": "G15",
     "cnn.py": "G13",
+    "explanations.py": "gradient",
     "gaussian.py": "G1",
     "kde.py": "G6",
+    "patches.py": "PatchGaussianDetector",
     "thinning.py": "rates",
 }
 

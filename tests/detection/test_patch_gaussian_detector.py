@@ -1234,7 +1234,10 @@ def test_in_a_search():
 # ------------------------------------------------------------------ what fit decided
 @pytest.mark.parametrize(
     ("fitted", "changed"),
-    [({"smoothing": 1.0}, {"smoothing": 0.0}), ({"image_score": 0.5}, {"image_score": "max"})],
+    [
+        ({"smoothing": 1.0}, {"smoothing": 0.0}),
+        ({"image_score": 0.5}, {"image_score": "max"}),
+    ],
 )
 def test_thresholds_go_with_the_maps_that_they_were_set_for(fitted, changed):
     detector = make(**fitted).fit(TALL)

@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
-from sklearn_gauss.detection import MahalanobisDetector
+from sklearn_gauss.detection import CalibratedDetector, MahalanobisDetector
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 from sklearn_gauss.feature_extraction._reading._images import read_image
 from sklearn_gauss.feature_extraction._reading._sizes import own_size
@@ -108,5 +108,15 @@ def test_errors(model):
         anomaly_maps(make_pipeline(CNNFeatureExtractor(), MahalanobisDetector()), IMAGES)
     with pytest.raises(TypeError, match="iterator"):
         anomaly_maps(model, iter(IMAGES))
-    with pytest.raises(ValueError, match="image_size must be"):
-        anomaly_maps(model, IMAGES, image_size="own")
+    for size in ("own", True, 0, (8, True), (8, -1), (8, 8, 3), 4.5):
+        with pytest.raises(ValueError, match="image_size must be 'image', a positive"):
+            anomaly_maps(model, IMAGES, image_size=size)
+
+
+def test_behind_a_calibration(model):
+    want = anomaly_maps(model, IMAGES)
+    around = CalibratedDetector(model, target_fpr=0.4, cv=2).fit(IMAGES)
+    np.testing.assert_array_equal(anomaly_maps(around, IMAGES), want)
+    inner = CalibratedDetector(Energy(), target_fpr=0.4, cv=2)
+    at_the_end = make_pipeline(model[0], inner).fit(IMAGES)
+    np.testing.assert_array_equal(anomaly_maps(at_the_end, IMAGES), want)

@@ -97,3 +97,30 @@ def test_what_cannot_be_explained():
     model = make_pipeline(Normalizer(), MahalanobisDetector()).fit(X)
     with pytest.raises(ValueError, match="not linear"):
         explain(model, ROWS)
+
+
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_rows_that_are_alike_do_not_make_a_step_linear(n_rows):
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    model = make_pipeline(Normalizer(), MahalanobisDetector()).fit(X)
+    with pytest.raises(ValueError, match="not linear"):
+        explain(model, X[[0] * n_rows])
+
+
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_rows_that_are_alike_add_up(n_rows):
+    model = make_pipeline(*STEPS["scaled"], MahalanobisDetector()).fit(X)
+    rows = ROWS[[0] * n_rows]
+    found, want = explain(model, rows), explain(model, ROWS)
+    np.testing.assert_allclose(found.features, want.features[[0] * n_rows], rtol=1e-6)
+
+
+@pytest.mark.parametrize("levels", ["foo", "", 5, 0.5, True, range])
+def test_levels_that_are_none_are_named(levels):
+    message = "^levels must be 'auto', None, or a dict or list of groups of columns, got"
+    for detector in (MahalanobisDetector(), LevelEnsemble(levels=[range(8)])):
+        detector.fit(X)
+        with pytest.raises(ValueError, match=message):
+            explain(detector, ROWS, levels=levels)
+    with pytest.raises(ValueError, match=message):
+        MahalanobisDetector().fit(X).explain(ROWS, levels=levels)

@@ -135,6 +135,12 @@ def test_what_cannot_be_differentiated(steps, error, message):
         gradient_map(model(*steps), IMAGES[:2])
 
 
+def test_one_image_does_not_make_a_step_linear():
+    estimator = model(Normalizer(), MahalanobisDetector())
+    with pytest.raises(ValueError, match="not linear"):
+        gradient_map(estimator, IMAGES[:1])
+
+
 def test_a_network_is_needed():
     with pytest.raises(TypeError, match="starts with a CNNFeatureExtractor"):
         gradient_map(MahalanobisDetector(), IMAGES)

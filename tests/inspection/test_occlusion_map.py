@@ -149,6 +149,12 @@ def test_a_calibrated_pipeline(model):
         ({"fill": (1, 2, 300)}, ValueError, "from 0 to 255"),
         ({"fill": "mean", "window": 0}, InvalidParameterError, "'window' parameter"),
         ({"fill": "mean", "stride": 0.5}, InvalidParameterError, "'stride' parameter"),
+        (
+            {"fill": "mean", "window": 8, "stride": 9},
+            ValueError,
+            "stride=9 is more than the window of 8 pixels",
+        ),
+        ({"fill": "mean", "image_size": True}, ValueError, "image_size must be .* True"),
     ],
 )
 def test_parameters_are_checked(options, error, message):

@@ -121,7 +121,13 @@ BAD = {
     "complex": ([MASK], [MAP + 1j], ValueError, r"maps\[0\].*real numbers.*complex"),
     "objects": ([MASK.astype(object)], [MAP], ValueError, r"masks\[0\].*object"),
     "missing map": ([None], [None], TypeError, r"maps\[0\].*None\.$"),
-    "path": (["a.png"], [MAP], TypeError, r"masks\[0\].*'a.png'.*read first"),
+    "path": (
+        ["a.png"],
+        [MAP],
+        TypeError,
+        r"masks\[0\].*'a.png'.*read first, by sklearn_gauss.datasets.read_masks\.$",
+    ),
+    "map path": ([MASK], ["a.png"], TypeError, r"maps\[0\].*'a.png'.*read first\.$"),
     "Path": ([MASK, Path("b.png")], [MAP] * 2, TypeError, r"masks\[1\].*read first"),
     "bytes": ([b"\x89PNG"], [MAP], TypeError, r"masks\[0\].*read first"),
     "one path": ("folder", [MAP], TypeError, "masks must be a sequence.*'folder'"),
@@ -139,6 +145,15 @@ def test_bad_images_are_named(metric, name):
         metric(masks, maps)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_iterators_are_read_once(metric):
+    masks, maps = [MASK, None], [MAP, MAP / 2]
+    want = metric(masks, maps)
+    found = metric(iter(masks), (values for values in maps))
+    for each, expected in zip(np.atleast_1d(found), np.atleast_1d(want), strict=True):
+        np.testing.assert_array_equal(each, expected)
+
+
 @pytest.mark.parametrize(
     ("metric", "options", "error", "message"),
     [
@@ -146,6 +161,7 @@ def test_bad_images_are_named(metric, name):
         (aupro_score, {"max_fpr": 1.01}, ValueError, "max_fpr"),
         (aupro_score, {"max_fpr": np.nan}, ValueError, "max_fpr"),
         (aupro_score, {"max_fpr": "0.3"}, TypeError, "max_fpr"),
+        (aupro_score, {"max_fpr": True}, TypeError, "max_fpr must be a number, got True"),
         (aupro_score, {"connectivity": 8}, ValueError, "1 or 2, got 8"),
         (aupro_score, {"connectivity": True}, ValueError, "1 or 2, got True"),
         (pro_curve, {"connectivity": "2"}, ValueError, "1 or 2, got '2'"),

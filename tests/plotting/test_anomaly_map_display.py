@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from sklearn_gauss.datasets import make_inspection_images
+from sklearn_gauss.detection import CalibratedDetector
 from sklearn_gauss.exceptions import ImageReadError
 from sklearn_gauss.plotting import AnomalyMapDisplay
 from sklearn_gauss.plotting._axes import FLAGGED, PASSED
@@ -299,6 +300,46 @@ def test_files_give_names_and_title_tells_the_selection(figure, tmp_path):
     render(figure)
 
 
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["crack/0.png", "good/0.png", "good/1.png"], None),
+        (["test/crack/0.png", "train/crack/0.png", "train/crack/1.png"], None),
+        (["crack/0.png", "good/1.png"], ["0.png", "1.png"]),
+        (["crack/0.png", "crack/0.png"], ["0.png", "0.png"]),
+        (["0.png", "deep/below/0.png"], ["NAME/0.png", "below/0.png"]),
+    ],
+)
+def test_names_are_as_long_as_tells_files_apart(figure, tmp_path, files, names):
+    paths = [tmp_path / file for file in files]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture()).save(path)
+    wanted = [name.replace("NAME", tmp_path.name) for name in names or files]
+    images = [str(paths[0]), *paths[1:], picture()]
+    display = draw(figure, [cone()] * len(images), images)
+    found = [name.replace("\\", "/") for name in display.names]
+    assert found == [*wanted, f"image {len(paths)}"]
+    # Only the images that are drawn have to be told apart.
+    first = draw(Figure((9, 9)), [cone()] * len(images), images, select=[0])
+    assert first.names == [paths[0].name]
+
+
+def test_the_two_thresholds_are_told_apart(figure):
+    display = draw_six(
+        figure, "rows", scores=SCORES, image_threshold=-4.5, threshold=4.0, name="mine"
+    )
+    assert display.image_threshold == -4.5
+    assert figure.get_suptitle() == "mine: flagged below score \N{MINUS SIGN}4.5"
+    assert texts(display.colorbar_.ax.texts) == ["pixel threshold 4"]
+
+
+@pytest.mark.parametrize("options", [{}, {"scores": SCORES, "image_threshold": -INF}])
+def test_no_image_threshold_is_no_title(figure, options):
+    draw_six(figure, threshold=4.0, **options)
+    assert figure.get_suptitle() == ""
+
+
 # ------------------------------------------------------------------------ selection
 @pytest.mark.parametrize(
     ("select", "n_images", "places"),
@@ -313,6 +354,8 @@ def test_files_give_names_and_title_tells_the_selection(figure, tmp_path):
         ("borderline", 99, [2, 0, 4, 5, 3, 1]),
         ([4, -1, 4], None, [4, 5, 4]),
         (np.array([4, 1]), 1, [4]),
+        (np.arange(6) % 3 == 1, None, [1, 4]),
+        ([False, True, False, True, False, True], 2, [1, 3]),
     ],
 )
 def test_selection(figure, select, n_images, places):
@@ -502,10 +545,15 @@ def test_only_images_that_are_drawn_are_opened(figure):
         ({"defect": ["good"]}, "defect has 1 entries"),
         ({"names": ["a"]}, "names has 1 entries"),
         ({"image_threshold": 1.0}, "image_threshold needs scores"),
-        ({"select": "best"}, "select must be None, 'worst', 'borderline' or indices"),
+        (
+            {"select": "best"},
+            "select must be None, 'worst', 'borderline', indices or a mask",
+        ),
         ({"select": [0.5]}, "select must be None"),
         ({"select": []}, "select must be None"),
         ({"select": [0, 3]}, "select has index 3, but there are 3 images"),
+        ({"select": [True]}, r"select is a mask of shape \(1,\) for 3 images"),
+        ({"select": [False] * 3}, "select is a mask that marks no image"),
         ({"select": "borderline"}, "needs a finite image_threshold, got None"),
         ({"n_images": 0}, "n_images == 0, must be >= 1"),
         ({"kind": "grid"}, "kind must be 'rows' or 'sheet', got 'grid'"),
@@ -627,7 +675,7 @@ def test_from_estimator_asks_for_each_images_size(figure, pipeline, mixed):
         f"{word} · {kind}" for word, kind in zip(words, defect, strict=True)
     ]
     np.testing.assert_array_equal(display.p_values, 1 / (1 - display.scores))
-    assert figure.get_suptitle() == "Patches"
+    assert figure.get_suptitle() == "Patches: flagged below score \N{MINUS SIGN}170"
 
 
 @pytest.mark.parametrize(
@@ -673,6 +721,32 @@ def test_from_estimator_without_calibration(figure, pipeline, mixed):
     pipeline[-1].calibrated = False
     display = AnomalyMapDisplay.from_estimator(pipeline, mixed, figure=figure)
     assert display.p_values is None
+
+
+@pytest.mark.parametrize("place", ["around", "end"])
+def test_from_estimator_takes_verdicts_from_a_calibration(figure, mixed, place):
+    options = {"target_fpr": 0.4, "cv": 3}
+    if place == "around":
+        model = CalibratedDetector(make_pipeline(Grid(), Patches()), **options)
+        grid = model.fit(mixed).detector_[0]
+    else:
+        model = make_pipeline(Grid(), CalibratedDetector(Patches(), **options))
+        grid = model.fit(mixed)[0]
+    outer = model if place == "around" else model[-1]
+    scores, p_values = model.score_samples(mixed), outer.p_values
+    want = p_values(mixed) if place == "around" else p_values(grid.transform(mixed))
+    assert outer.offset_ != -170.0  # that of the detector inside
+    grid.n_seen_ = 0
+    display = AnomalyMapDisplay.from_estimator(model, mixed, figure=figure)
+    assert grid.n_seen_ == 6
+    np.testing.assert_array_equal(display.scores, scores)
+    np.testing.assert_array_equal(display.flagged, scores < outer.offset_)
+    np.testing.assert_array_equal(display.p_values, want)
+    assert display.image_threshold == outer.offset_
+    assert display.threshold == 160.0
+    assert figure.get_suptitle().startswith("Patches: flagged below score ")
+    with pytest.raises(NotFittedError):
+        AnomalyMapDisplay.from_estimator(CalibratedDetector(model), mixed)
 
 
 def test_from_estimator_refuses(figure, pipeline, mixed):

@@ -1,8 +1,8 @@
 """What a falling threshold flags, looked at where it passes a value of a defect.
 
 Between two such values only normal pixels are added, so that every curve runs level and
-no figure has its maximum there: these few levels tell all that a sort of everything
-would, by integer counts.
+no figure has its maximum there: these few thresholds tell all that a sort of
+everything would, by integer counts.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Levels:
+class Thresholds:
     """Counts at the distinct values of the defects, the highest value first.
 
     ``values`` (k,); ``weights`` (k,), what the defects at each value count for;
@@ -31,7 +31,7 @@ class Levels:
         return np.column_stack([self.above, self.reached]).ravel()
 
 
-def find_levels(defects, normals, weights=None):
+def find_thresholds(defects, normals, weights=None):
     """Count what is flagged at each value of a defect.
 
     Parameters
@@ -45,7 +45,7 @@ def find_levels(defects, normals, weights=None):
 
     Returns
     -------
-    levels : Levels
+    thresholds : Thresholds
     """
     values, place, counts = np.unique(defects, return_inverse=True, return_counts=True)
     if weights is not None:
@@ -53,24 +53,26 @@ def find_levels(defects, normals, weights=None):
     normals.sort()
     above = len(normals) - np.searchsorted(normals, values, side="right")
     reached = len(normals) - np.searchsorted(normals, values, side="left")
-    return Levels(values[::-1], counts[::-1], above[::-1], reached[::-1], normals)
+    return Thresholds(values[::-1], counts[::-1], above[::-1], reached[::-1], normals)
 
 
-def as_weighted_rows(levels):
+def as_weighted_rows(thresholds):
     """Return labels, ranks and weights that scikit-learn's metrics rank alike.
 
-    A defect has the label True. Everything between two levels becomes one row.
+    A defect has the label True. Everything between two thresholds becomes one row.
     """
-    k = len(levels.values)
-    counts = np.diff(levels.false_alarms, prepend=0, append=len(levels.normals))
+    k = len(thresholds.values)
+    n_normals = len(thresholds.normals)
+    counts = np.diff(thresholds.false_alarms, prepend=0, append=n_normals)
     labels = np.repeat([False, True], [2 * k + 1, k])
     ranks = -np.r_[: 2 * k + 1, 1 : 2 * k + 1 : 2]
-    return labels, ranks, np.concatenate([counts, levels.weights])
+    return labels, ranks, np.concatenate([counts, thresholds.weights])
 
 
-def best_f1(levels):
+def best_f1(thresholds):
     """Return the greatest F1 of the defects, and the highest value that attains it."""
-    hits = np.cumsum(levels.weights)
-    f1 = 2 * hits / (hits + levels.reached + hits[-1])  # 2 TP / (TP + FP + all defects)
+    hits = np.cumsum(thresholds.weights)
+    # 2 TP / (TP + FP + all defects)
+    f1 = 2 * hits / (hits + thresholds.reached + hits[-1])
     best = f1.argmax()
-    return float(f1[best]), float(levels.values[best])
+    return float(f1[best]), float(thresholds.values[best])

@@ -116,6 +116,6 @@ for (product, name), model in models.items():
     beside = (masks & ~images.masks)[~good].sum() / masks[~good].sum()
     print(
         f"{product}, {name:18s}: something flagged in {some[good].mean():.3f} of the "
-        f"good and {some[~good].mean():.3f} of the defective images; {beside:.2f} of what "
-        "is flagged there lies beside the defect"
+        f"good and {some[~good].mean():.3f} of the defective images; {beside:.2f} of "
+        "what is flagged there lies beside the defect"
     )

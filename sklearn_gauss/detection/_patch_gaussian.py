@@ -380,8 +380,9 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
                 f"memory_limit={self.memory_limit:g} MiB: {needed.covariances / MIB:.0f} "
                 f"for covariances of {self.grid_shape_[0]} x {self.grid_shape_[1]} "
                 f"places, {4 * needed.calibration / MIB:.0f} for left-out maps. Take "
-                "fewer n_channels, a coarser grid, precision='float32', covariance='shared', "
-                "storage=FOLDER for memory-mapped files, or a higher memory_limit."
+                "fewer n_channels, a coarser grid, precision='float32', "
+                "covariance='shared', storage=FOLDER for memory-mapped files, or a "
+                "higher memory_limit."
             )
 
     def _settle(self):

@@ -73,7 +73,7 @@ def read_masks(masks, *, size=None):
     masks = _listed(masks)
     sizes = _sizes(size, len(masks))
     return [
-        None if is_missing(mask) else _resized(_read(mask, f"masks[{i}]"), sizes[i])
+        None if is_missing(mask) else _resized(read_mask(mask, f"masks[{i}]"), sizes[i])
         for i, mask in enumerate(masks)
     ]
 
@@ -114,7 +114,7 @@ def _is_pair(size):
     )
 
 
-def _read(mask, name):
+def read_mask(mask, name):
     """Where one mask of any kind is set."""
     if not (is_path(mask) or is_encoded(mask) or is_pil(mask)):
         return _marked(_array(mask, name), name)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sklearn_gauss.datasets._read_masks import read_mask as read_mask_file
 from sklearn_gauss.feature_extraction._reading._images import MAX_PIXELS, read_image
 from sklearn_gauss.feature_extraction._reading._inputs import as_background, as_images
 from sklearn_gauss.feature_extraction._reading._kinds import (
@@ -53,9 +54,9 @@ def read_picture(source, size, name, **options):
 def read_mask(source, size, name):
     """One mask of defects, bool of shape ``size``: what is not zero is a defect."""
     if is_path(source) or is_encoded(source) or is_pil(source):
-        found = own_size(source, name=name)
-        _check_size(found, size, name)
-        return read_image(source, found, name=name, in_chans=1)[:, :, 0] > 0
+        marked = read_mask_file(source, name)
+        _check_size(marked.shape, size, name)
+        return marked
     mask = np.asarray(source)
     mask = mask[:, :, 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
     if mask.ndim != 2 or mask.dtype.kind not in "buif":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import reusable_executor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,6 +21,19 @@ ROOT = Path(__file__).resolve().parents[1]
 def root():
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def no_idle_workers():
+    """Ends the processes of joblib with the test that began them.
+
+    Those that have been idle for minutes end by themselves, and a search that begins just
+    then can wait for them for ever.
+    """
+    yield
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+        reusable_executor._executor = None
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
-from scipy import sparse
 from sklearn.utils import check_random_state
 
 from sklearn_gauss import _gpu
@@ -21,25 +20,24 @@ from sklearn_gauss._numerics.kernel.bandwidth import RULES
 from sklearn_gauss._numerics.kernel.density import (
     Effort,
     KernelDensity,
-    merge_copies,
-    row_order,
 )
 from sklearn_gauss._numerics.kernel.fitting import regimes
-from sklearn_gauss._numerics.kernel.representatives import representatives
 from sklearn_gauss._numerics.kernel.rescaling import RESCALINGS, Rescaling
-from sklearn_gauss._numerics.patches.coreset import farthest_first
 from sklearn_gauss._numerics.patches.images_left_out import (
     image_bandwidth,
     left_out_images,
 )
+from sklearn_gauss._numerics.patches.maps import averaged
 from sklearn_gauss._numerics.patches.reduction import ReducedMaps
 from sklearn_gauss._numerics.threads import available_threads
 from sklearn_gauss.detection._patches import (
+    IMAGES_AT_A_TIME,
     PATCH_PARAMETERS,
     PatchDetector,
     warn_of_copies,
 )
 from sklearn_gauss.detection._reduction import REDUCTION_PARAMETERS, ReducesChannels
+from sklearn_gauss.detection._references import choose, draw, only_image
 from sklearn_gauss.exceptions import DistanceOverflowWarning, RankDeficientWarning
 
 #: Patches, drawn at random, among which reference patches are chosen.
@@ -50,17 +48,6 @@ BANDWIDTH_PATCHES = 1000
 
 #: Most pairs of them and reference patches.
 BANDWIDTH_PAIRS = 4_000_000
-
-#: Image of a reference patch of which several images have exact copies.
-SEVERAL = -1
-
-
-def only_image(copies):
-    """The image (N,) that all copies of a patch are from, or `SEVERAL`."""
-    images = np.full(copies.shape[0], SEVERAL)
-    single = np.diff(copies.indptr) == 1
-    images[single] = copies.indices[copies.indptr[:-1][single]]
-    return images
 
 
 class PatchKDEDetector(ReducesChannels, PatchDetector):
@@ -92,6 +79,9 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         How they are chosen, of at most 16 384 patches drawn at random: each the farthest
         from those before it, weighted by how many patches are nearest to it; by kernel
         thinning; or at random.
+    neighborhood : int, default=3
+        Cells, by as many, over which the channels at a place are averaged around it, as
+        in PatchCore; odd, 1 for none.
     n_channels : int or None, default=100
         Channels to reduce to, if there are more; None keeps all.
     reduction : {"selection", "projection"} or transformer, default="projection"
@@ -183,11 +173,11 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
     >>> rng = np.random.default_rng(0)
     >>> detector = PatchKDEDetector().fit(rng.normal(size=(40, 8, 8, 5)))
     >>> image = rng.normal(size=(1, 8, 8, 5))
-    >>> image[0, 2, 5] += 6
+    >>> image[0, 2:5, 4:7] += 3
     >>> detector.predict(image)
     array([-1])
-    >>> np.argwhere(detector.defect_mask(image)[0])
-    array([[2, 5]])
+    >>> divmod(int(detector.anomaly_map(image)[0].argmax()), 8)
+    (3, 5)
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -198,6 +188,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         "whiten": [StrOptions(set(RESCALINGS))],
         "max_reference": [Interval(Integral, 2, None, closed="left"), None],
         "thinning": [StrOptions({"greedy", "kernel", "random"})],
+        "neighborhood": [Interval(Integral, 1, None, closed="left")],
         **REDUCTION_PARAMETERS,
         **PATCH_PARAMETERS,
         "device": [str],
@@ -214,6 +205,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         whiten="ledoit_wolf",
         max_reference=2000,
         thinning="greedy",
+        neighborhood=3,
         n_channels=100,
         reduction="projection",
         grid_shape=None,
@@ -230,6 +222,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         self.whiten = whiten
         self.max_reference = max_reference
         self.thinning = thinning
+        self.neighborhood = neighborhood
         self.n_channels = n_channels
         self.reduction = reduction
         self.grid_shape = grid_shape
@@ -273,14 +266,20 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
             Where patches do not vary in all directions of the metric.
         """
         vars(self).pop("_ready", None)
+        if self.neighborhood % 2 == 0:
+            raise ValueError(f"neighborhood must be odd, got {self.neighborhood}.")
         maps = self._enter(X, reset=True, min_rows=2)
         _gpu.find_device(self.device)
+        self._side = self.neighborhood
         rng = check_random_state(self.random_state)
         self._fit_reducer(maps)
-        reduced = ReducedMaps(maps, self._reduce)
-        rescaling = self._find_metric(maps)
-        patches, copies = self._draw(reduced, rng)
-        kept, shares = self._choose(rescaling.enter(patches), copies, rng)
+        reduced = ReducedMaps(self._local(maps), lambda patches: patches)
+        rescaling = self._find_metric(reduced.maps)
+        most = self.max_reference
+        patches, copies = draw(reduced, most and max(CANDIDATES, most), rng)
+        kept, shares = choose(
+            rescaling.enter(patches), copies, most, how=self.thinning, rng=rng
+        )
         images, weights = only_image(copies), shares.sum(axis=1)
         self.reference_, self.reference_weights_ = patches[kept], weights
         self.reference_images_ = images[kept]
@@ -318,7 +317,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         """
         self._check_is_fitted()
         maps = self._check(X)
-        patches = self._reduce(maps).reshape(-1, self.reference_.shape[1])
+        patches = self._local(maps).reshape(-1, self.reference_.shape[1])
         found = self._density().effective_neighbors(patches)
         return found.reshape(len(maps), *self.grid_shape_)
 
@@ -335,9 +334,20 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
             available_threads() if self.n_jobs is None else effective_n_jobs(self.n_jobs)
         )
 
+    def _local(self, maps):
+        """Reduced channels (n, P, k), averaged over the neighbourhood of each place."""
+        found = None
+        for first in range(0, len(maps), IMAGES_AT_A_TIME):
+            some = self._reduce(maps[first : first + IMAGES_AT_A_TIME])
+            grid = averaged(some.reshape(len(some), *self.grid_shape_, -1), self._side)
+            if found is None:
+                found = np.empty((*maps.shape[:2], some.shape[2]), grid.dtype)
+            found[first : first + len(some)] = grid.reshape(some.shape)
+        return found
+
     def _find_metric(self, maps):
-        """The metric of all patches."""
-        patches = self._reduce(maps).reshape(maps.shape[0] * maps.shape[1], -1)
+        """The metric of all patches of reduced maps."""
+        patches = maps.reshape(maps.shape[0] * maps.shape[1], -1)
         if not np.ptp(patches, axis=0).any():
             raise ValueError(
                 "All patches of X are equal: no density can be estimated from them."
@@ -352,51 +362,6 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
                 stacklevel=callers_level(),
             )
         return rescaling
-
-    def _draw(self, maps, rng):
-        """Distinct candidates for reference patches (N, k), and copies of each (N, n).
-
-        Copies are counted by the image that they are from.
-        """
-        n_images, n_places, _ = maps.shape
-        picked = rng.permutation(n_images * n_places)
-        if self.max_reference is not None:
-            picked = picked[: max(CANDIDATES, self.max_reference)]
-        images, places = np.divmod(np.sort(picked), n_places)
-        patches = np.concatenate(
-            [maps.of_image(i)[places[images == i]] for i in np.unique(images)]
-        )
-        first, _, places = merge_copies(patches, np.ones(len(patches)))
-        ones = np.ones(len(images))
-        copies = sparse.csr_array((ones, (places, images)), (len(first), n_images))
-        return patches[first], copies
-
-    def _choose(self, coordinates, copies, rng):
-        """Which candidates are reference patches, and what stands behind each (l, n).
-
-        That is how many patches of each image add to its weight.
-        """
-        n_rows, counts = len(coordinates), copies.sum(axis=1)
-        if self.max_reference is None or self.max_reference >= n_rows:
-            return np.arange(n_rows), copies
-        if self.thinning == "greedy":
-            kept, owner = farthest_first(coordinates, self.max_reference)
-            order = np.argsort(kept)
-            place = np.argsort(order)[owner]
-            owned = sparse.csr_array(
-                (np.ones(n_rows), (place, np.arange(n_rows))), (len(kept), n_rows)
-            )
-            return kept[order], owned @ copies
-        kept, drawn = representatives(
-            coordinates,
-            counts,
-            row_order(coordinates),
-            self.max_reference,
-            how=self.thinning,
-            kernel="gaussian",
-            rng=rng,
-        )
-        return kept, sparse.diags_array(drawn / counts[kept]) @ copies[kept]
 
     def _find_bandwidth(self, rescaling, patches, images):
         if not isinstance(self.bandwidth, str):
@@ -438,7 +403,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         return {name: value for name, value in state.items() if name != "_ready"}
 
     def _values(self, maps):
-        patches = self._reduce(maps).reshape(-1, self.reference_.shape[1])
+        patches = self._local(maps).reshape(-1, self.reference_.shape[1])
         logs = self._log_density(patches)
         far = np.isneginf(logs)
         if far.any():

@@ -43,7 +43,8 @@ def drawn(n, grid=(3, 4), channels=4, seed=0):
 
 def make(bandwidth="loo", **options):
     """Detector that the few places of these maps can calibrate."""
-    return PatchKDEDetector(bandwidth, **{"pixel_target_fpr": 0.05} | options)
+    given = {"pixel_target_fpr": 0.05, "neighborhood": 1} | options
+    return PatchKDEDetector(bandwidth, **given)
 
 
 X = drawn(24)
@@ -1161,3 +1162,33 @@ def test_in_a_search():
     search.fit(X)  # by the mean score
     assert search.best_params_["bandwidth"] == 0.5
     assert search.predict(UNSEEN).shape == (7,)
+
+
+# ------------------------------------------------------------------ neighbourhoods
+@pytest.mark.parametrize("side", [3, 5])
+def test_channels_are_averaged_around_each_place(side):
+    def average(maps):
+        half = side // 2
+        wide = np.pad(maps, ((0, 0), (half, half), (half, half), (0, 0)), mode="edge")
+        cells = np.lib.stride_tricks.sliding_window_view(wide, (side, side), axis=(1, 2))
+        return cells.mean(axis=(-2, -1))
+
+    found = make(neighborhood=side).fit(X)
+    want = make().fit(average(X))
+    np.testing.assert_allclose(found.calibration_maps_, want.calibration_maps_, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.anomaly_map(UNSEEN), want.anomaly_map(average(UNSEEN)), rtol=1e-6
+    )
+
+
+def test_a_neighborhood_has_a_centre():
+    with pytest.raises(ValueError, match="neighborhood must be odd, got 2"):
+        make(neighborhood=2).fit(X)
+
+
+def test_an_outlying_cell_stays_in_its_neighbourhood():
+    maps = X.copy()
+    maps[0, 0, 0] = 1e12
+    detector = make(1.0, neighborhood=3, whiten="none").fit(X)
+    found, want = detector.anomaly_map(maps[:1])[0], detector.anomaly_map(X[:1])[0]
+    np.testing.assert_array_equal(found[:, 2:], want[:, 2:])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 __all__ = [
+    "averaged",
     "cut_level",
     "image_values",
     "pixel_p_values",
@@ -47,6 +48,18 @@ def smoothed(maps: NDArray, sigma: float) -> NDArray:
     if sigma == 0:
         return maps
     return ndimage.gaussian_filter(maps, (0, sigma, sigma), mode="nearest", truncate=4.0)
+
+
+def averaged(maps: NDArray, side: int) -> NDArray:
+    """Feature maps (n, H, W, C) averaged over ``side`` by ``side`` cells, edges repeated.
+
+    Direct sums: running ones would carry the rounding of an outlying cell along.
+    """
+    weights = np.full(side, 1 / side)
+    for axis in (1, 2):
+        if side > 1 and maps.shape[axis] > 1:
+            maps = ndimage.correlate1d(maps, weights, axis, mode="nearest")
+    return maps
 
 
 def image_values(maps: NDArray, share: float) -> NDArray:

@@ -81,7 +81,7 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         thinning; or at random.
     neighborhood : int, default=3
         Cells, by as many, over which the channels at a place are averaged around it, as
-        in PatchCore; odd, 1 for none.
+        in PatchCore; odd, 1 for none. At the edges those on the grid count.
     n_channels : int or None, default=100
         Channels to reduce to, if there are more; None keeps all.
     reduction : {"selection", "projection"} or transformer, default="projection"

@@ -51,14 +51,19 @@ def smoothed(maps: NDArray, sigma: float) -> NDArray:
 
 
 def averaged(maps: NDArray, side: int) -> NDArray:
-    """Feature maps (n, H, W, C) averaged over ``side`` by ``side`` cells, edges repeated.
+    """Feature maps (n, H, W, C) averaged over ``side`` by ``side`` cells.
 
+    At an edge over those of them that are on the grid: repeated ones would vary more.
     Direct sums: running ones would carry the rounding of an outlying cell along.
     """
-    weights = np.full(side, 1 / side)
+    weights = np.ones(side)
     for axis in (1, 2):
         if side > 1 and maps.shape[axis] > 1:
-            maps = ndimage.correlate1d(maps, weights, axis, mode="nearest")
+            counts = ndimage.correlate1d(
+                np.ones(maps.shape[axis]), weights, mode="constant"
+            )
+            maps = ndimage.correlate1d(maps, weights, axis, mode="constant")
+            maps /= np.expand_dims(counts, [a for a in range(4) if a != axis])
     return maps
 
 

@@ -26,7 +26,7 @@ PARAMETERS = {
 def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_size=16):
     """Where the details of an image move its score, by one backward pass.
 
-    |g . (x - blurred x)|, smoothed: g is the gradient of ``score_samples`` by the pixels
+    The size of g . (x - blurred x), smoothed: g is the gradient of ``score_samples`` by the pixels
     x that the network sees, and the dot is over the channels. To first order this is how
     much the score changes if the details at a pixel are blurred away. Read more in the
     :ref:`User Guide <explanations>`.
@@ -43,7 +43,7 @@ def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_s
         What the extractor takes, but no iterator.
     blur : float or None, default=2.0
         Standard deviation of the blur, in pixels of the network's input. None returns
-        the plain size of the gradient, |g|.
+        the plain size of the gradient g.
     smooth : float, default=3.0
         Standard deviation by which the map is smoothed, in the same pixels; 0 does not.
     image_size : int or tuple of int, default=None

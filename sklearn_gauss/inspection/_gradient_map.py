@@ -26,10 +26,10 @@ PARAMETERS = {
 def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_size=16):
     """Where the details of an image move its score, by one backward pass.
 
-    The size of g . (x - blurred x), smoothed: g is the gradient of ``score_samples`` by the pixels
-    x that the network sees, and the dot is over the channels. To first order this is how
-    much the score changes if the details at a pixel are blurred away. Read more in the
-    :ref:`User Guide <explanations>`.
+    The size of g . (x - blurred x), smoothed: g is the gradient of ``score_samples`` by
+    the pixels x that the network sees, and the dot is over the channels. To first order
+    this is how much the score changes if the details at a pixel are blurred away. Read
+    more in the :ref:`User Guide <explanations>`.
 
     Parameters
     ----------

@@ -34,7 +34,8 @@ print(extractor.fit_transform(products["board"].train[:2]).shape)
 # `~sklearn_gauss.detection.PatchGaussianDetector` compares a place with the same place
 # of normal images, `~sklearn_gauss.detection.PatchKDEDetector` with all places. Both set
 # thresholds for images (``target_fpr``) and for pixels (``pixel_target_fpr``) by scores
-# of every training image under all others.
+# of every training image under all others. Averages over a neighbourhood, the default of
+# the latter, would hide pits that are as small as a cell.
 
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -47,7 +48,7 @@ from sklearn_gauss.model_selection import anomaly_scorer
 detectors = {
     "a Gaussian a place": PatchGaussianDetector(),
     "one covariance": PatchGaussianDetector(covariance="shared"),
-    "kernel density": PatchKDEDetector(max_reference=500),
+    "kernel density": PatchKDEDetector(max_reference=500, neighborhood=1),
 }
 auroc = anomaly_scorer("roc_auc")
 models = {}

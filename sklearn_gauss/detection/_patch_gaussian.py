@@ -5,7 +5,6 @@ import warnings
 from typing import ClassVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
@@ -28,7 +27,6 @@ from sklearn_gauss._numerics.patches.positions import (
 )
 from sklearn_gauss._numerics.patches.reduction import ReducedMaps
 from sklearn_gauss._numerics.patches.shared import SharedPlaces, fit_shared
-from sklearn_gauss._numerics.threads import available_threads
 from sklearn_gauss.covariance._rank import LEAST_PRECISION
 from sklearn_gauss.detection._patches import (
     IMAGES_AT_A_TIME,
@@ -406,16 +404,13 @@ class PatchGaussianDetector(ReducesChannels, PatchDetector):
 
     def _estimate(self, maps):
         """All that is fitted, from reduced maps."""
-        n_threads = available_threads()
-        if self.n_jobs is not None:
-            n_threads = effective_n_jobs(self.n_jobs)
         if is_constant(maps):
             raise NotFittedError(
                 f"All images are equal in the {maps.shape[2]} channels in use: no "
                 "covariance can be estimated."
             )
         closed_form = self.calibration == "loo" and isinstance(self.reduction, str)
-        options = {"left_out": closed_form, "n_threads": n_threads}
+        options = {"left_out": closed_form, "n_threads": self._n_threads()}
         if self.covariance == "shared":
             found = fit_shared(maps, self.shrinkage, self.ridge, **options)
             self.shrinkage_ = found.intensities

@@ -4,7 +4,6 @@ import warnings
 from typing import ClassVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
 from sklearn_gauss import _gpu
@@ -29,7 +28,6 @@ from sklearn_gauss._numerics.patches.images_left_out import (
 )
 from sklearn_gauss._numerics.patches.maps import averaged
 from sklearn_gauss._numerics.patches.reduction import ReducedMaps
-from sklearn_gauss._numerics.threads import available_threads
 from sklearn_gauss.detection._patches import (
     IMAGES_AT_A_TIME,
     PATCH_PARAMETERS,
@@ -328,11 +326,6 @@ class PatchKDEDetector(ReducesChannels, PatchDetector):
         n_threads = self._n_threads()
         density, shares = self._density(), shares.tocsc()
         return -left_out_images(density, reduced, images, shares, n_threads)
-
-    def _n_threads(self):
-        return (
-            available_threads() if self.n_jobs is None else effective_n_jobs(self.n_jobs)
-        )
 
     def _local(self, maps):
         """Reduced channels (n, P, k), averaged over the neighbourhood of each place."""

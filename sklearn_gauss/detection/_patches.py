@@ -4,6 +4,7 @@ import warnings
 from typing import ClassVar
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import clone
 
 from sklearn_gauss._base import (
@@ -28,6 +29,7 @@ from sklearn_gauss._numerics.patches.maps import (
     smoothed,
     step_up_cuts,
 )
+from sklearn_gauss._numerics.threads import available_threads
 from sklearn_gauss.detection._held_out import held_out
 from sklearn_gauss.exceptions import CalibrationWarning, RankDeficientWarning
 
@@ -206,6 +208,12 @@ class PatchDetector(BaseDetector):
         self._check_is_fitted()
         self._set_thresholds(self._grid_maps(self._check(X)), target)
         return self
+
+    def _n_threads(self):
+        """Threads that ``n_jobs`` asks for."""
+        if self.n_jobs is None:
+            return available_threads()
+        return effective_n_jobs(self.n_jobs)
 
     def _check(self, X):
         return self._enter(X, reset=False)

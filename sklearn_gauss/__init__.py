@@ -12,7 +12,8 @@
 ``metrics``                  `aupro_score` and others of defect localisation
 ``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`
 ``datasets``                 `list_images`, `load_inspection_folder`,
-                             `make_inspection_images`, `save_inspection_folder`
+                             `make_inspection_images`, `save_inspection_folder`,
+                             `SyntheticDefects`
 ``plotting``                 `AnomalyMapDisplay`, `BandwidthDisplay`, `ScoreDisplay`,
                              `WorkingPointDisplay`
 ``exceptions``               warnings and errors

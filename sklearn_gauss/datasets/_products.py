@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_gauss.datasets._board import board, board_design
-from sklearn_gauss.datasets._defects import SURFACE_DEFECTS, visible_change
+from sklearn_gauss.datasets._defects import SURFACE_DEFECTS
+from sklearn_gauss.datasets._marks import visible_change
 from sklearn_gauss.datasets._optics import camera
 from sklearn_gauss.datasets._parts import Flaw, bolt, gear, part_design, washer
 from sklearn_gauss.datasets._textures import (

@@ -68,8 +68,10 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         no level needs, or have another; anything else must fit. None asks for random
         weights, with a warning (without one for ``"tiny"``, which has no others).
 
-    levels : "all" or list of str or int, default="all"
-        The levels to use, by name or by number (negative from the last). See Notes.
+    levels : "all", "middle" or list of str or int, default="all"
+        The levels to use, by name or by number (negative from the last). ``"middle"`` is
+        for maps: the last level whose cells are about 8 pixels apart, and the last with
+        about 16. See Notes.
 
     pooling : {"avg", "max", "moments", "second_moments", "none"}, default="avg"
         Mean or maximum over the grid of each channel; ``"moments"`` gives mean and
@@ -284,7 +286,7 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         "backbone": [str, callable],
         "backbone_options": [dict, None],
         "weights": [str, os.PathLike, None],
-        "levels": [StrOptions({"all"}), list, tuple],
+        "levels": [StrOptions({"all", "middle"}), list, tuple],
         "pooling": [StrOptions({"avg", "max", "moments", "second_moments", "none"})],
         "n_channels": [Interval(Integral, 1, None, closed="left"), None],
         "grid": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
@@ -450,6 +452,10 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
             self.pooling, self.levels_, self.level_channels_, self.n_channels
         )
         return np.asarray(names, dtype=object)
+
+    @property
+    def _learns_from_rows(self):
+        return self.value_range == "fit"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -15,7 +15,7 @@ from sklearn_gauss.exceptions import ImageReadError
 from sklearn_gauss.feature_extraction._memory import Backoff
 from sklearn_gauss.feature_extraction._progress import progress
 from sklearn_gauss.feature_extraction._reading._images import import_pillow
-from sklearn_gauss.feature_extraction._reading._kinds import is_pil
+from sklearn_gauss.feature_extraction._reading._kinds import is_pil, undrawn
 
 __all__ = ["extract", "import_network"]
 
@@ -80,7 +80,7 @@ def _read(images, read, skip_unreadable, one_at_a_time, place):
     """Pixels of one image, or None for one that is skipped."""
     image = images[place]
     # An image of Pillow decodes itself when it is first used, and may be there twice.
-    lock = one_at_a_time if is_pil(image) else contextlib.nullcontext()
+    lock = one_at_a_time if is_pil(undrawn(image)) else contextlib.nullcontext()
     try:
         with lock:
             return read(image, name=f"X[{place}]")

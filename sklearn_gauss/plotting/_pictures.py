@@ -14,6 +14,7 @@ from sklearn_gauss.feature_extraction._reading._kinds import (
     is_path,
     is_pil,
     shown,
+    undrawn,
 )
 from sklearn_gauss.feature_extraction._reading._sizes import own_size
 from sklearn_gauss.feature_extraction._reading._streams import ImageStream
@@ -127,6 +128,7 @@ def read_masks(masks, at, sizes, name):
 
 def _file_of(image):
     """Path that an image was or is to be read from, None where there is none."""
+    image = undrawn(image)
     file = image if is_path(image) else getattr(image, "filename", "")
     return Path(os.fsdecode(file)) if file else None
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from sklearn_gauss.datasets._defects import SURFACE_DEFECTS, VISIBLE, visible_change
+from sklearn_gauss.datasets._defects import SURFACE_DEFECTS
+from sklearn_gauss.datasets._marks import VISIBLE, visible_change
 
 NAMES = list(SURFACE_DEFECTS)
 

@@ -9,10 +9,15 @@ map) and what only repeats the map before it (pooling) does not count, nor does 
 output (the head, after global pooling).
 """
 
+from math import log
 from numbers import Integral
 
 from torch import nn  # noqa: TID253 - this room is imported lazily as a whole
 from torch.nn.utils import parametrize  # noqa: TID253 - as above
+
+#: Pixels between cells of the maps in which defects are sought: half and a whole of the
+#: sides of small ones in images of 224 pixels.
+MIDDLE = (8, 16)
 
 _BOXES = (nn.ModuleList, nn.ModuleDict)
 _LINEAR = ("Conv", "LazyConv", "Linear", "ScaledStdConv", "StdConv")
@@ -130,12 +135,14 @@ def _is_leaf(child):
 def choose(levels, available, size):
     """Return the levels asked for, by name or number; ``"all"`` is every one.
 
+    ``"middle"`` is the last level of each grid whose cells are nearest to ``MIDDLE``.
+
     ``available`` is {name: Layout}, in the order of the network, for images of ``size``.
     """
     if isinstance(levels, str):
         if levels == "all":
             return list(available)
-        levels = [levels]
+        levels = _middle(available, size) if levels == "middle" else [levels]
     for level in levels:
         if isinstance(level, bool) or not isinstance(level, str | Integral):
             raise ValueError(f"levels: {level!r} is neither a name nor an integer.")
@@ -145,6 +152,13 @@ def choose(levels, available, size):
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"levels={list(levels)!r} names a level twice.")
     return chosen
+
+
+def _middle(available, size):
+    last = {layout.grid: name for name, layout in available.items()}
+    cells = {grid: log(size[0] / grid[0]) for grid in last}
+    nearest = [min(last, key=lambda grid: abs(cells[grid] - log(s))) for s in MIDDLE]
+    return [name for name in available if name in {last[grid] for grid in nearest}]
 
 
 def _choose_one(level, available, size):

@@ -23,10 +23,12 @@ from sklearn_gauss.feature_extraction._reading._files import (
 )
 from sklearn_gauss.feature_extraction._reading._images import MAX_PIXELS
 from sklearn_gauss.feature_extraction._reading._kinds import (
+    is_drawn,
     is_encoded,
     is_path,
     is_pil,
     is_tensor,
+    undrawn,
 )
 from sklearn_gauss.feature_extraction._reading._pixels import tensor_to_array
 
@@ -232,8 +234,9 @@ class CachedExtraction:
 
     def _hash_all(self, places):
         """Contents by place, None for what has none; images of PIL are not shared."""
-        lazy = [place for place in places if is_pil(self._images[place])]
-        eager = [place for place in places if not is_pil(self._images[place])]
+        is_lazy = {place: is_pil(undrawn(self._images[place])) for place in places}
+        lazy = [place for place in places if is_lazy[place]]
+        eager = [place for place in places if not is_lazy[place]]
         with ThreadPoolExecutor(_THREADS) as pool:
             contents = dict(zip(eager, pool.map(self._hash, eager), strict=True))
         contents |= {place: self._hash(place) for place in lazy}
@@ -247,7 +250,14 @@ class CachedExtraction:
 
     def _load(self, place, *, decode):
         """Return an image's content and, if asked for, its pixels, from one reading."""
-        source, name = self._images[place], f"X[{place}]"
+        return self._load_source(self._images[place], f"X[{place}]", decode)
+
+    def _load_source(self, source, name, decode):
+        if is_drawn(source):
+            below, pixels = self._load_source(source.image, name, decode)
+            if below is not None:
+                below = _hash_of(b"drawn", below.encode(), source.drawing.encode())
+            return below, source.draw_on(pixels) if decode else None
         if is_path(source) or is_encoded(source):
             name = str(source) if is_path(source) else name
             data = self._bytes(source, name)

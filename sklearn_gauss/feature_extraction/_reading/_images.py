@@ -14,6 +14,7 @@ from sklearn_gauss.feature_extraction._reading._files import (
 )
 from sklearn_gauss.feature_extraction._reading._formats import check_size
 from sklearn_gauss.feature_extraction._reading._kinds import (
+    is_drawn,
     is_encoded,
     is_missing,
     is_path,
@@ -69,8 +70,8 @@ def read_image(source, size, *, name=None, **options):
 
     Parameters
     ----------
-    source : str, path-like, bytes, BytesIO, PIL image, array or tensor
-        What to read.
+    source : str, path-like, bytes, BytesIO, PIL image, array, tensor or DrawnImage
+        What to read. Of a drawn image, what is below is read, then drawn on.
     size : tuple of int
         Height and width of the result; the aspect ratio is not kept.
     name : str, default=None
@@ -90,6 +91,8 @@ def read_image(source, size, *, name=None, **options):
     ValueError
         An array has a shape, type or values that no image has.
     """
+    if is_drawn(source):
+        return source.draw_on(read_image(source.image, size, name=name, **options))
     how = Reading(size, **options)
     name = shown(name or "image")
     if isinstance(source, str) and not source:

@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_gauss.feature_extraction._reading._kinds import (
     array_like,
+    is_drawn,
     is_encoded,
     is_path,
     is_pil,
@@ -61,7 +62,7 @@ def _refuse_single(X):
             f"{shown(X)}: there is no such folder. X is a folder of images; for single "
             "ones pass a list of images: [X]."
         )
-    if is_path(X) or is_encoded(X) or is_pil(X):
+    if is_path(X) or is_encoded(X) or is_pil(X) or is_drawn(X):
         raise TypeError("X is a single image; pass a list of images: [X].")
     if type(X).__name__ == "LazyFrame":
         raise TypeError("X is a LazyFrame, whose rows are not known yet: collect() it.")

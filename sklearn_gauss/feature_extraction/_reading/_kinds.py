@@ -7,6 +7,7 @@ import sys
 
 __all__ = [
     "array_like",
+    "is_drawn",
     "is_encoded",
     "is_missing",
     "is_path",
@@ -16,6 +17,7 @@ __all__ = [
     "is_url",
     "shown",
     "torch_class",
+    "undrawn",
 ]
 
 
@@ -43,6 +45,22 @@ def is_pil(source):
     return module is not None and isinstance(source, module.Image)
 
 
+def is_drawn(source):
+    """Whether a source is an image to draw on when it is read, see `DrawnImage`.
+
+    Such an object has the ``image``, ``draw_on(pixels)`` and ``drawing``, a text of all
+    that decides what is drawn.
+    """
+    return hasattr(type(source), "draw_on")
+
+
+def undrawn(source):
+    """Return the image below drawings; any other source as it is."""
+    while is_drawn(source):
+        source = source.image
+    return source
+
+
 def is_tensor(source):
     """Whether a source is a torch tensor."""
     module = sys.modules.get("torch")
@@ -63,7 +81,8 @@ def array_like(source):
 
 def is_single(source):
     """Whether a source is one image by its type alone."""
-    return any(kind(source) for kind in (is_path, is_encoded, is_pil, is_missing))
+    kinds = (is_path, is_encoded, is_pil, is_missing, is_drawn)
+    return any(kind(source) for kind in kinds)
 
 
 def is_url(text):

@@ -10,6 +10,7 @@ from sklearn_gauss.feature_extraction._reading._kinds import (
     is_path,
     is_pil,
     shown,
+    undrawn,
 )
 from sklearn_gauss.feature_extraction._reading._pixels import image_array
 
@@ -25,7 +26,7 @@ def own_size(source, *, name="image", in_chans=3, max_pixels=MAX_PIXELS, **_):
     Nothing is decoded, but for what is no JPEG and states an orientation. The other
     options of `read_image` are ignored.
     """
-    name = shown(name)
+    name, source = shown(name), undrawn(source)
     if is_path(source) or is_encoded(source):
         named = shown(source) if is_path(source) else name
         with opened(source, named, max_pixels) as found:

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from sklearn_gauss.feature_extraction._reading._kinds import is_path, shown
+from sklearn_gauss.feature_extraction._reading._kinds import is_path, shown, undrawn
 
 __all__ = ["ImageStream", "extract_all", "warn_unread"]
 
@@ -96,7 +96,7 @@ def _unread(images, features, start):
     places = np.flatnonzero(np.isnan(rows[:, 0]))
     names = []
     for place in places[np.isnan(rows[places]).all(axis=1)].tolist():
-        source = images[place]
+        source = undrawn(images[place])
         named = source if is_path(source) else getattr(source, "filename", "")
         names.append(shown(str(named)) if named else f"X[{start + place}]")
     return names

@@ -29,6 +29,9 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.metaestimators import (
+    _BaseComposition as BaseComposition,
+)
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -44,6 +47,7 @@ from sklearn_gauss.exceptions import CalibrationWarning, DistanceOverflowWarning
 
 __all__ = [
     "TARGET_FPR",
+    "BaseComposition",
     "BaseDetector",
     "Deferred",
     "HasMethods",

@@ -1,6 +1,7 @@
 """Detectors: what is improbable under a density of normal rows."""
 
 from sklearn_gauss.detection._calibrated import CalibratedDetector
+from sklearn_gauss.detection._detector_ensemble import DetectorEnsemble
 from sklearn_gauss.detection._kde import KDEDetector
 from sklearn_gauss.detection._level_ensemble import LevelEnsemble
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
@@ -9,6 +10,7 @@ from sklearn_gauss.detection._patch_kde import PatchKDEDetector
 
 __all__ = [
     "CalibratedDetector",
+    "DetectorEnsemble",
     "KDEDetector",
     "LevelEnsemble",
     "MahalanobisDetector",

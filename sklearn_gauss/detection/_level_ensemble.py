@@ -20,6 +20,8 @@ from sklearn_gauss._base import (
     check_rows,
     fit_context,
 )
+from sklearn_gauss._numerics.stacking import combined
+from sklearn_gauss.detection._examples import deal_folds, find_examples
 from sklearn_gauss.detection._explaining import explain_behind, gradient_behind
 from sklearn_gauss.detection._held_out import (
     fit_quietly,
@@ -29,6 +31,7 @@ from sklearn_gauss.detection._held_out import (
 )
 from sklearn_gauss.detection._levels import find_levels, named_levels
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
+from sklearn_gauss.detection._weighing import weigh
 
 #: Score of a row from its scores by level (n, n_levels); higher is more normal.
 AGGREGATES = {
@@ -37,6 +40,9 @@ AGGREGATES = {
     "max": lambda levels: levels.min(axis=1),
     "log_density": lambda levels: levels.sum(axis=1),
 }
+
+#: Most folds for the scores that "stacked" learns from.
+STACKED_FOLDS = 5
 
 
 def _greatest(levels):
@@ -70,10 +76,12 @@ class LevelEnsemble(BaseDetector):
         ``level__channel`` and warns if there are none; a dict maps names to columns, a
         list holds columns (each an array-like of indices or feature names, or a
         slice); None takes all columns as one level.
-    aggregate : {"sum", "mean", "max", "log_density"}, default="sum"
+    aggregate : {"sum", "mean", "max", "log_density", "stacked"}, default="sum"
         "sum", "mean" and "max" aggregate unsquared Mahalanobis distances, or
         ``-score_samples`` of detectors without one. "log_density" adds
-        ``score_samples``: the log-density of independent levels.
+        ``score_samples``: the log-density of independent levels. "stacked" is a weighted
+        sum like "sum", with weights of either sign learned from examples of defects, as
+        in `DetectorEnsemble`: rows of label -1 in ``fit``, or perturbed ones.
     target_fpr : float in (0, 1), default=0.05
         Share of unseen normal rows that may be flagged.
     cv : int, default=50
@@ -92,6 +100,13 @@ class LevelEnsemble(BaseDetector):
         Threshold on the score.
     calibration_scores_ : ndarray of shape (n_samples,)
         Left-out score of every training row.
+    calibration_level_scores_ : ndarray of shape (n_samples, n_levels)
+        What each level adds to it, as `level_scores` of unseen rows.
+    level_weights_ : ndarray of shape (n_levels,)
+        Weight of each level's score. Only with ``aggregate="stacked"``.
+    selection_ : :class:`~sklearn.utils.Bunch`
+        How well each level finds each kind of defect, as in `DetectorEnsemble`. Only with
+        ``aggregate="stacked"``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -100,13 +115,15 @@ class LevelEnsemble(BaseDetector):
     See Also
     --------
     MahalanobisDetector : One Gaussian for all columns.
+    DetectorEnsemble : Chooses or stacks any detectors on drawn defects.
     sklearn_gauss.feature_extraction.CNNFeatureExtractor : Features with such names.
 
     Notes
     -----
     Detectors with ``calibration_scores_`` (closed-form left-out scores) are fitted
-    once; anything else ``cv + 1`` times. With folds the left-out fits have fewer rows
-    than the final one, so the threshold errs on the side of too few false positives.
+    once; anything else ``cv + 1`` times; "stacked" adds five fits. With folds the
+    left-out fits have fewer rows than the final one, so the threshold errs on the side of
+    too few false positives.
 
     References
     ----------
@@ -128,7 +145,7 @@ class LevelEnsemble(BaseDetector):
     _parameter_constraints: ClassVar[dict] = {
         "detector": [HasMethods(["fit", "score_samples"]), None],
         "levels": [StrOptions({"auto"}), dict, list, tuple, None],
-        "aggregate": [StrOptions(set(AGGREGATES))],
+        "aggregate": [StrOptions({*AGGREGATES, "stacked"})],
         "target_fpr": [TARGET_FPR],
         "cv": [Interval(Integral, 2, None, closed="left")],
         "n_jobs": [Integral, None],
@@ -152,15 +169,20 @@ class LevelEnsemble(BaseDetector):
         self.n_jobs = n_jobs
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, groups=None):
         """Fit a detector for each level and set the threshold of their aggregate.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Normal rows.
-        y : Ignored
-            Present for the conventions of scikit-learn.
+        y : array-like of shape (n_samples,), default=None
+            Ignored but for ``aggregate="stacked"``: where it holds +1 and -1 only, and
+            some of either, rows of label -1 are examples of anomalies, real ones or
+            drawn. Nothing is fitted to them but the weights.
+        groups : array-like of shape (n_samples,), default=None
+            Ignored but for ``aggregate="stacked"``: rows of a group (an image and what
+            was drawn on it) are held out together.
 
         Returns
         -------
@@ -172,7 +194,12 @@ class LevelEnsemble(BaseDetector):
         ValueError
             If X has NaN, infinities or text, or ``levels`` does not fit its columns.
         """
-        X = check_rows(self, X, reset=True, min_rows=2)
+        stacked = self.aggregate == "stacked"
+        X = check_rows(self, X, reset=True, min_rows=3 if stacked else 2)
+        for name in ("level_weights_", "selection_"):
+            vars(self).pop(name, None)
+        examples = find_examples(X, y, groups) if stacked else None
+        X = examples.normal if stacked else X
         self.levels_ = self._find_levels(X.shape[1])
         self.detectors_ = self._fit_levels(X)
         left_out = [self._left_out(detector, len(X)) for detector in self.detectors_]
@@ -180,7 +207,11 @@ class LevelEnsemble(BaseDetector):
             levels = held_out(X, self._fit_levels, self._level_scores, cv=self.cv)
         else:
             levels = np.column_stack(left_out)
-        self.calibration_scores_ = AGGREGATES[self.aggregate](levels)
+        self.calibration_level_scores_ = levels
+        if stacked:
+            self._stack(examples, levels)
+        else:
+            self.calibration_scores_ = AGGREGATES[self.aggregate](levels)
         self._set_threshold(self.target_fpr)
         return self
 
@@ -230,7 +261,7 @@ class LevelEnsemble(BaseDetector):
         X = self._check(X)
         scores = self._level_scores(self.detectors_, X)
         return Bunch(
-            levels=-WEIGHTS[self.aggregate](scores) * scores,
+            levels=-self._slopes(scores) * scores,
             level_names=list(self.levels_),
             parts={
                 name: explain_behind(detector, X[:, self.levels_[name]])
@@ -262,7 +293,7 @@ class LevelEnsemble(BaseDetector):
         """
         check_is_fitted(self, "offset_")
         X = self._check(X)
-        weights = WEIGHTS[self.aggregate](self._level_scores(self.detectors_, X))
+        weights = self._slopes(self._level_scores(self.detectors_, X))
         gradient = np.zeros(X.shape)
         for i, (detector, columns) in enumerate(
             zip(self.detectors_, self.levels_.values(), strict=True)
@@ -282,7 +313,42 @@ class LevelEnsemble(BaseDetector):
         return gradient
 
     def _scores(self, X):
-        return AGGREGATES[self.aggregate](self._level_scores(self.detectors_, X))
+        return self._aggregated(self._level_scores(self.detectors_, X))
+
+    def _aggregated(self, levels):
+        """Scores (n,) of those of the levels (n, n_levels)."""
+        if self.aggregate == "stacked":
+            return combined(levels, self.level_weights_)
+        return AGGREGATES[self.aggregate](levels)
+
+    def _slopes(self, levels):
+        """Derivative (n, n_levels) of the score by those of the levels."""
+        if self.aggregate == "stacked":
+            return np.broadcast_to(self.level_weights_, levels.shape)
+        return WEIGHTS[self.aggregate](levels)
+
+    def _stack(self, examples, left_out):
+        """Learn the weights of the levels from examples of defects."""
+        folds = deal_folds(examples, STACKED_FOLDS)
+        normal = np.empty_like(left_out)
+        other = np.empty((len(examples.kinds), left_out.shape[1]))
+        for fold in range(folds.count):
+            detectors = self._fit_levels(examples.normal[folds.normal != fold])
+            for scores, rows, fold_of in (
+                (normal, examples.normal, folds.normal),
+                (other, examples.other, folds.other),
+            ):
+                if (fold_of == fold).any():
+                    scores[fold_of == fold] = self._level_scores(
+                        detectors, rows[fold_of == fold]
+                    )
+        every = np.full(left_out.shape[1], True)
+        names = list(self.levels_)
+        found = weigh(
+            names, every, examples, folds, normal, other, left_out, rule="stacked"
+        )
+        self.level_weights_, self.selection_ = found.weights, found.selection
+        self.calibration_scores_ = found.calibration_scores
 
     def _level_scores(self, detectors, X):
         columns = self.levels_.values()

@@ -1,0 +1,183 @@
+"""Weights of several scores of the same rows, learned from defects that were drawn.
+
+Scores (n, m) are higher for more normal rows. The combined score of a row with scores s
+is the weighted sum s @ weights. Three rules find the weights:
+
+- "best": 1 for the score that ranks normal rows above defects most often, 0 elsewhere;
+- "sum": the reciprocal standard deviation among normal rows, for all that take part;
+- "stacked": a linear discriminant that is shrunk towards the best score.
+
+With z the scores standardised on the normal rows, the discriminant is [1]_
+
+    w = (S + L)^-1 (mean of normal z - mean over kinds of the mean of defective z),
+
+where S is the covariance of z over normal rows and, where there are any, harmlessly
+varied ones: what all scores share there, as they do the light of an image, is cancelled
+by weights of either sign. L is diagonal: ``RIDGE + EVIDENCE / n`` for every score and a
+hundredth of it for the best one, so that few rows leave the best score alone.
+
+References
+----------
+.. [1] R. A. Fisher, "The use of multiple measurements in taxonomic problems", Annals of
+   Eugenics 7 (1936).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+__all__ = [
+    "RULES",
+    "ScoreTable",
+    "auroc",
+    "auroc_by_kind",
+    "best_score",
+    "combined",
+    "find_weights",
+]
+
+#: Penalty on weights of standardised scores, and what one over n rows adds to it.
+RIDGE, EVIDENCE = 2.0, 40.0
+
+#: How much of the penalty the best score has.
+FREE = 0.01
+
+#: Standard deviations at which a row counts as found: beyond, it says no more.
+FAR = 6.0
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of rows that are normal, drawn with defects, and harmlessly varied.
+
+    Attributes
+    ----------
+    normal : ndarray of shape (n, m)
+        Of normal rows, by fits without their fold.
+    left_out : ndarray of shape (n, m)
+        Of the same rows, by fits as near to the final one as there are.
+    defective : ndarray of shape (k, m)
+        Of rows with defects, by fits without the fold of the rows they were drawn on.
+    kinds : ndarray of shape (k,)
+        Kind of every defect.
+    varied : ndarray of shape (v, m)
+        Of harmlessly varied normal rows; there may be none.
+    """
+
+    normal: np.ndarray
+    left_out: np.ndarray
+    defective: np.ndarray
+    kinds: np.ndarray
+    varied: np.ndarray
+
+    def take(self, normal, defective, varied):
+        """Some of the rows, by masks."""
+        return ScoreTable(
+            self.normal[normal],
+            self.left_out[normal],
+            self.defective[defective],
+            self.kinds[defective],
+            self.varied[varied],
+        )
+
+
+def auroc(normal, defective):
+    """Chance (m,) that a normal row scores above a defective one; ties count half."""
+    n, k = len(normal), len(defective)
+    ranks = rankdata(np.concatenate([normal, defective]), axis=0)[:n]
+    return (ranks.sum(axis=0) - n * (n + 1) / 2) / (n * k)
+
+
+def auroc_by_kind(table):
+    """`auroc` (m, n_kinds) of every score for every kind of defect, kinds sorted."""
+    return np.column_stack(
+        [
+            auroc(table.normal, table.defective[table.kinds == kind])
+            for kind in np.unique(table.kinds)
+        ]
+    )
+
+
+def best_score(table):
+    """Place of the score with the highest mean `auroc` over kinds, first of equals."""
+    return int(auroc_by_kind(table).mean(axis=1).argmax())
+
+
+def combined(scores, weights):
+    """Weighted sums (n,); minus infinity where a score that counts is so."""
+    scores, weights = scores[:, weights != 0], weights[weights != 0]
+    impossible = np.isneginf(scores).any(axis=1)
+    sums = np.where(impossible[:, None], 0.0, scores) @ weights
+    return np.where(impossible, -np.inf, sums)
+
+
+def find_weights(table, rule, own):
+    """Weights (m,) of the scores by a rule.
+
+    Parameters
+    ----------
+    table : ScoreTable
+        What they are learned from.
+    rule : {"best", "sum", "stacked"}
+        See the module.
+    own : ndarray of bool of shape (m,)
+        Scores that "sum" adds up: one a member.
+
+    Returns
+    -------
+    weights : ndarray of shape (m,)
+        Of scores as those of ``left_out``. With "stacked" the combined left-out scores
+        have a standard deviation of 1.
+    """
+    return RULES[rule](table, own)
+
+
+def _best(table, own):
+    weights = np.zeros(table.normal.shape[1])
+    weights[best_score(table)] = 1.0
+    return weights
+
+
+def _sum(table, own):
+    return np.where(own, _scales(table.left_out), 0.0)
+
+
+def _stacked(table, own):
+    scales = _scales(table.normal)
+    centre = _finite(table.normal).mean(axis=0)
+    normal, varied, defective = (
+        np.clip((_finite(rows) - centre) * scales, -FAR, FAR)
+        for rows in (table.normal, table.varied, table.defective)
+    )
+    rows = np.concatenate([normal, varied])
+    kinds = np.unique(table.kinds)
+    means = [defective[table.kinds == kind].mean(axis=0) for kind in kinds]
+    penalty = np.full(len(scales), RIDGE + EVIDENCE / len(normal))
+    penalty[best_score(table)] *= FREE
+    covariance = np.atleast_2d(np.cov(rows, rowvar=False)) + np.diag(penalty)
+    weights = np.linalg.solve(covariance, rows.mean(axis=0) - np.mean(means, axis=0))
+    weights = weights * _scales(table.left_out)
+    spread = combined(_finite(table.left_out), weights).std()
+    return weights / spread if spread > 0 else _best(table, own)
+
+
+#: Functions of a table and of which scores are the members' own.
+RULES = {"best": _best, "sum": _sum, "stacked": _stacked}
+
+
+def _scales(scores):
+    """Reciprocal standard deviation of every score; 0 for one that does not vary."""
+    finite = _finite(scores)
+    deviations = finite.std(axis=0)
+    varies = deviations > 8 * np.finfo(float).eps * np.abs(finite).max(axis=0)
+    return np.divide(1.0, deviations, where=varies, out=np.zeros(len(deviations)))
+
+
+def _finite(scores):
+    """Scores with infinite ones moved to the least finite one of their column."""
+    finite = np.isfinite(scores)
+    if finite.all():
+        return scores
+    least = np.where(finite, scores, np.inf).min(axis=0)
+    return np.where(finite, scores, np.where(np.isfinite(least), least, 0.0))

@@ -1,0 +1,397 @@
+"""DetectorEnsemble: choose or stack detectors without a single anomaly."""
+
+from typing import ClassVar
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.utils import Bunch
+
+from sklearn_gauss._base import (
+    TARGET_FPR,
+    BaseComposition,
+    BaseDetector,
+    HasMethods,
+    Integral,
+    Interval,
+    StrOptions,
+    check_rows,
+    count_rows,
+    fit_context,
+    take_rows,
+)
+from sklearn_gauss._numerics.stacking import RULES, combined
+from sklearn_gauss.detection._examples import deal_folds, find_examples
+from sklearn_gauss.detection._held_out import fit_quietly
+from sklearn_gauss.detection._member_scores import (
+    left_out_scores,
+    score_names,
+    scores_of,
+)
+from sklearn_gauss.detection._shared_steps import (
+    behind,
+    key_of,
+    leading,
+    split_steps,
+    whole,
+    with_levels,
+)
+from sklearn_gauss.detection._weighing import weigh
+
+
+class DetectorEnsemble(BaseDetector, BaseComposition):
+    """Several detectors, of which drawn defects tell which to trust.
+
+    Without defective rows nobody can tell which detector, level or reduction finds what
+    is to come. Defects drawn onto the normal rows close that gap: every member is fitted
+    to some folds of the normal rows and scores the others, as they are and with drawn
+    defects. From these scores one member is chosen, or weights for all are learned, and
+    the members are fitted again to all normal rows. Read more in the
+    :ref:`User Guide <without_anomalies>`.
+
+    Parameters
+    ----------
+    estimators : list of (str, detector)
+        Names and detectors, or Pipelines that end in one: anything with ``fit`` and
+        ``score_samples`` of which a higher one is more normal. Leading steps that learn
+        nothing from rows, as `CNNFeatureExtractor`, are run once for all members that
+        have them alike.
+    combine : {"stacked", "best", "sum"}, default="stacked"
+        "best" takes the score with the highest mean AUROC over the kinds of defects.
+        "stacked" weighs all of them by a discriminant, with signs, that is shrunk
+        towards the best one. "sum" adds up the members, each divided by the standard
+        deviation of its left-out scores: nothing is learned from defects.
+    defects : object with ``draw`` or None, default=None
+        What draws defects, as `SyntheticDefects` does on images: ``draw(X)`` returns a
+        dict or Bunch of ``X``, ``kind`` and ``source``, and ``vary(X)``, which it may
+        have, harmless variations. None perturbs rows of features, which says less.
+    cv : int, default=5
+        Number of folds in which members score what they were not fitted to.
+    target_fpr : float in (0, 1), default=0.05
+        Share of unseen normal rows that may be flagged.
+    n_jobs : int, default=None
+        Number of fits of a member to run in parallel.
+
+    Attributes
+    ----------
+    estimators_ : list of detector
+        Members fitted to all normal rows. Those with the same extractor share it.
+    named_estimators_ : :class:`~sklearn.utils.Bunch`
+        The same by name.
+    score_names_ : list of str
+        Names of the scores: a member's name, and ``name:level`` for the levels of a
+        `LevelEnsemble`, which take part one by one as well.
+    weights_ : ndarray of shape (n_scores,)
+        Weight of each score; the combined one is their weighted sum.
+    selection_ : :class:`~sklearn.utils.Bunch`
+        What was chosen and why: ``scores`` and ``kinds``, their names; ``auroc``
+        (n_scores, n_kinds), how often a held-out normal row scores above a defective
+        one, and ``mean_auroc`` (n_scores,) over kinds; ``best``, the name of the score
+        with the highest one; ``weights``, by name; ``held_out_auroc``, for each way to
+        combine the mean AUROC on rows and kinds that it was not learned from.
+    offset_ : float
+        Threshold on the score.
+    calibration_scores_ : ndarray of shape (n_samples,)
+        Combined left-out score of every normal row, in order.
+    n_features_in_ : int
+        Number of features, where X is a matrix.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of features, where X has some that are all strings.
+
+    See Also
+    --------
+    sklearn_gauss.inspector.make_inspector : The recipe for images, built of this.
+    sklearn_gauss.model_selection.synthetic_defect_scorer : For searches with drawn
+        defects.
+    LevelEnsemble : Weighs the levels of one network.
+
+    Notes
+    -----
+    Scores are those of a member's ``score_samples``, or minus the unsquared distance of
+    one with ``mahalanobis``. "stacked" is Fisher's discriminant between normal and
+    defective rows with the covariance of the normal ones [1]_, of scores standardised on
+    these and cut at six standard deviations. Its penalty is 2 + 40 / n on the weight of a
+    standardised score, and a hundredth of it for the best one, so that few rows leave
+    that one alone. Harmless variations, where ``defects`` draws some, count as normal in
+    it: what all scores share under another light, say, is cancelled.
+
+    The threshold comes from left-out scores: those of members that have them in closed
+    form (``calibration_scores_``), else those of the ``cv`` folds, and weights that were
+    learned without the row's fold. Members are fitted ``cv + 1`` times.
+
+    With signed weights a row that one member finds very anomalous may get a better score
+    for it. "best" and "sum" never do that.
+
+    References
+    ----------
+    .. [1] R. A. Fisher, "The use of multiple measurements in taxonomic problems", Annals
+       of Eugenics 7 (1936).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_gauss.detection import (
+    ...     DetectorEnsemble, KDEDetector, MahalanobisDetector
+    ... )
+    >>> rng = np.random.default_rng(0)
+    >>> normal = rng.normal(size=(200, 8)) @ rng.normal(size=(8, 8))
+    >>> members = [("gauss", MahalanobisDetector()), ("kernel", KDEDetector(1.0))]
+    >>> ensemble = DetectorEnsemble(members, combine="best").fit(normal)
+    >>> ensemble.selection_.best
+    'gauss'
+    >>> ensemble.predict([[0.0] * 8, [9.0] * 8])
+    array([ 1, -1])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimators": [list, tuple],
+        "combine": [StrOptions(set(RULES))],
+        "defects": [HasMethods("draw"), None],
+        "cv": [Interval(Integral, 2, None, closed="left")],
+        "target_fpr": [TARGET_FPR],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        estimators,
+        *,
+        combine="stacked",
+        defects=None,
+        cv=5,
+        target_fpr=0.05,
+        n_jobs=None,
+    ):
+        self.estimators = estimators
+        self.combine = combine
+        self.defects = defects
+        self.cv = cv
+        self.target_fpr = target_fpr
+        self.n_jobs = n_jobs
+
+    def get_params(self, deep=True):
+        """Parameters of the ensemble and, by name, of its members.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to add the members and ``name__parameter`` of each.
+
+        Returns
+        -------
+        params : dict
+            Values by name.
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters of the ensemble and of its members.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name; ``name=detector`` replaces a member.
+
+        Returns
+        -------
+        self : object
+            The ensemble.
+        """
+        self._set_params("estimators", **params)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, groups=None):
+        """Weigh the members by drawn defects, and fit them to all normal rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or what the members take
+            Normal rows; paths or images, say, for Pipelines that extract features.
+        y : array-like of shape (n_samples,), default=None
+            Where it holds +1 and -1 only, and some of either, rows of label -1 are
+            examples of anomalies, real ones or drawn: nothing is drawn then, and nothing
+            is fitted to them. Ignored otherwise.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group (photographs of one part; an image and what was drawn on it)
+            are held out together.
+
+        Returns
+        -------
+        self : object
+            Fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If the members have no names or the same one, or X holds images and
+            ``defects`` is None; and whatever a member refuses.
+        """
+        self._check_members()
+        X = self._check(X, reset=True)
+        if count_rows(X) < 3:
+            raise ValueError(
+                f"X has {count_rows(X)} sample(s), but a minimum of 3 is required: "
+                "each fold leaves at least two to fit to."
+            )
+        examples = find_examples(X, y, groups, self.defects)
+        folds = deal_folds(examples, self.cv)
+        parts = self._fit_members(examples, folds)
+        self.score_names_ = [name for part in parts for name in part.names]
+        self._widths = [len(part.names) for part in parts]
+        own = np.concatenate([np.arange(width) == 0 for width in self._widths])
+        normal, other, left_out = (
+            np.column_stack([getattr(part, name) for part in parts])
+            for name in ("normal", "other", "left_out")
+        )
+        found = weigh(
+            self.score_names_,
+            own,
+            examples,
+            folds,
+            normal,
+            other,
+            left_out,
+            rule=self.combine,
+        )
+        self.weights_, self.selection_ = found.weights, found.selection
+        self.calibration_scores_ = found.calibration_scores
+        self._set_threshold(self.target_fpr)
+        return self
+
+    def member_scores(self, X):
+        """Every score by itself.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or what the members take
+            Rows to score.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_scores)
+            In the order of ``score_names_``, each in its own units.
+        """
+        self._check_is_fitted()
+        return self._member_scores(self._check(X), np.full(len(self.weights_), True))
+
+    def _scores(self, X):
+        counts = self.weights_ != 0
+        return combined(self._member_scores(X, counts), self.weights_)
+
+    def _member_scores(self, X, needed):
+        """Scores (n, m); 0 for those of members of whom none is needed."""
+        blocks, fronts = [], {}
+        stops = np.cumsum(self._widths)
+        for place, stop in enumerate(stops):
+            width, count = self._widths[place], self._n_leading[place]
+            if not needed[stop - width : stop].any():
+                blocks.append(np.zeros((count_rows(X), width)))
+                continue
+            member, key = self.estimators_[place], self._keys[place]
+            if key is not None and key not in fronts:
+                fronts = {key: leading(member, count).transform(X)}
+            features = X if key is None else fronts[key]
+            blocks.append(scores_of(behind(member, count), features))
+        return np.column_stack(blocks)
+
+    def _fit_members(self, examples, folds):
+        """Fit all members; those with the same leading steps one after another."""
+        members = [detector for _, detector in self.estimators]
+        self._n_leading = [split_steps(member) for member in members]
+        fronts = [leading(*pair) for pair in zip(members, self._n_leading, strict=True)]
+        self._keys = [key_of(front) for front in fronts]
+        parts, fitted = [None] * len(members), [None] * len(members)
+        for key in dict.fromkeys(self._keys):
+            alike = [i for i, other in enumerate(self._keys) if other == key]
+            front, normal, other = _features(fronts[alike[0]], examples)
+            for i in alike:
+                rest = with_levels(behind(members[i], self._n_leading[i]), front)
+                parts[i], detector = self._fit_member(
+                    self.estimators[i][0], rest, normal, other, folds
+                )
+                fitted[i] = whole(members[i], self._n_leading[i], front, detector)
+        self.estimators_ = fitted
+        names = [name for name, _ in self.estimators]
+        self.named_estimators_ = Bunch(**dict(zip(names, fitted, strict=True)))
+        return parts
+
+    def _fit_member(self, name, detector, normal, other, folds):
+        """Scores of a member in folds, and the one that is fitted to all normal rows."""
+        everything, *held_out = Parallel(n_jobs=self.n_jobs)(
+            [delayed(_fit_all)(clone(detector), normal)]
+            + [
+                delayed(_score_fold)(clone(detector), normal, other, folds, fold)
+                for fold in range(folds.count)
+            ]
+        )
+        fitted, left_out = everything
+        of_normal, of_other = map(np.concatenate, zip(*held_out, strict=True))
+        by_fold = np.empty_like(of_normal), np.empty_like(of_other)
+        for scores, ordered, fold in zip(
+            by_fold, (of_normal, of_other), (folds.normal, folds.other), strict=True
+        ):
+            scores[np.argsort(fold, kind="stable")] = ordered
+        if left_out is None:
+            left_out = by_fold[0]
+        return Bunch(
+            names=score_names(name, fitted),
+            normal=by_fold[0],
+            other=by_fold[1],
+            left_out=left_out,
+        ), fitted
+
+    def _check(self, X, *, reset=False):
+        """Rows of numbers, checked; images or paths as they are, for the members."""
+        rows = getattr(X, "ndim", 2) == 2 and not isinstance(X, (list, tuple))
+        return check_rows(self, X, reset=reset) if rows else X
+
+    def _check_members(self):
+        pairs = [
+            p for p in self.estimators if isinstance(p, (list, tuple)) and len(p) == 2
+        ]
+        if not self.estimators or len(pairs) < len(self.estimators):
+            raise ValueError(
+                "estimators must be a list of pairs (name, detector), at least one, got "
+                f"{self.estimators!r}."
+            )
+        names = [name for name, _ in pairs]
+        self._validate_names(names)
+        for name, member in pairs:
+            if not hasattr(member, "fit") or not hasattr(member, "score_samples"):
+                raise TypeError(
+                    f"estimators: {name!r} is a {type(member).__name__}, which lacks fit "
+                    "or score_samples."
+                )
+
+
+def _features(front, examples):
+    """The leading steps, fitted, and what they make of normal rows and examples."""
+    if front is None:
+        return None, examples.normal, examples.other
+    front = clone(front).fit(examples.normal)
+    return front, front.transform(examples.normal), front.transform(examples.other)
+
+
+def _fit_all(detector, normal):
+    fitted = fit_quietly(detector, normal)
+    return fitted, left_out_scores(fitted, count_rows(normal))
+
+
+def _score_fold(detector, normal, other, folds, fold):
+    """Scores of the normal rows and examples of a fold by a fit to the other folds."""
+    if isinstance(detector, BaseDetector) and "calibration" in detector.get_params():
+        detector.set_params(calibration=0.0)  # its left-out scores are not asked for
+    detector = fit_quietly(
+        detector, take_rows(normal, np.flatnonzero(folds.normal != fold))
+    )
+    return [
+        _score(detector, rows, np.flatnonzero(fold_of == fold))
+        for rows, fold_of in ((normal, folds.normal), (other, folds.other))
+    ]
+
+
+def _score(detector, rows, some):
+    if not some.size:
+        return np.empty((0, len(score_names("", detector))))
+    return scores_of(detector, take_rows(rows, some))

@@ -10,10 +10,11 @@
 ``feature_extraction``       `CNNFeatureExtractor`, images to features
 ``inspection``               `anomaly_maps`, `explain`, `gradient_map`, `occlusion_map`
 ``metrics``                  `aupro_score` and others of defect localisation
-``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`
+``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`,
+                             `synthetic_defect_scorer`
 ``datasets``                 `list_images`, `load_inspection_folder`,
                              `make_inspection_images`, `save_inspection_folder`,
-                             `SyntheticDefects`
+                             `SyntheticDefects`, `SyntheticOutliers`
 ``plotting``                 `AnomalyMapDisplay`, `BandwidthDisplay`, `ScoreDisplay`,
                              `WorkingPointDisplay`
 ``exceptions``               warnings and errors

@@ -6,7 +6,7 @@ returns as many rows (n, p). ``severity`` scales what is changed; 0 changes noth
 
 import numpy as np
 
-__all__ = ["PERTURBATIONS"]
+__all__ = ["PERTURBATIONS", "perturbed"]
 
 
 def swap(X, deviations, rng, severity=1.0):
@@ -38,6 +38,34 @@ def stretch(X, deviations, rng, severity=1.0):
 
 #: The kinds, in the order in which they are dealt out.
 PERTURBATIONS = {"swap": swap, "shift": shift, "noise": noise, "stretch": stretch}
+
+
+def perturbed(rows, deviations, rng, kinds=tuple(PERTURBATIONS), severity=1.0):
+    """Perturbed rows of every kind, one kind after another.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, p)
+        Normal rows.
+    deviations : ndarray of shape (p,)
+        Standard deviations of the features.
+    rng : Generator
+        What is drawn comes from it.
+    kinds : sequence of str
+        Names in `PERTURBATIONS`.
+    severity : float, default=1.0
+        Scales what is changed.
+
+    Returns
+    -------
+    X : ndarray of shape (n * n_kinds, p)
+        In the type of ``rows``; computed in float64.
+    kind : ndarray of str of shape (n * n_kinds,)
+        Kind of each.
+    """
+    wide = rows.astype(np.float64)
+    parts = [PERTURBATIONS[kind](wide, deviations, rng, severity) for kind in kinds]
+    return np.concatenate(parts).astype(rows.dtype), np.repeat(kinds, len(rows))
 
 
 def _part(shape, rng, share):

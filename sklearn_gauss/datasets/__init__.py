@@ -7,10 +7,12 @@ from sklearn_gauss.datasets._make_inspection_images import make_inspection_image
 from sklearn_gauss.datasets._read_masks import read_masks
 from sklearn_gauss.datasets._save_inspection_folder import save_inspection_folder
 from sklearn_gauss.datasets._synthetic_defects import SyntheticDefects
+from sklearn_gauss.datasets._synthetic_outliers import SyntheticOutliers
 
 __all__ = [
     "DrawnImage",
     "SyntheticDefects",
+    "SyntheticOutliers",
     "list_images",
     "load_inspection_folder",
     "make_inspection_images",

@@ -8,7 +8,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklearn_gauss._base import count_rows, take_rows
-from sklearn_gauss._numerics.perturbations import PERTURBATIONS
+from sklearn_gauss._numerics.perturbations import PERTURBATIONS, perturbed
 
 __all__ = ["Examples", "Folds", "deal_folds", "find_examples"]
 
@@ -124,13 +124,8 @@ def _perturbed(X):
     rng = np.random.default_rng(0)
     count = min(len(X), max(1, PERTURBED // len(PERTURBATIONS)))
     source = np.sort(rng.permutation(len(X))[:count])
-    rows, deviations = X[source].astype(np.float64), X.std(axis=0, dtype=np.float64)
-    parts = [draw(rows, deviations, rng) for draw in PERTURBATIONS.values()]
-    return {
-        "X": np.concatenate(parts).astype(X.dtype),
-        "kind": np.repeat(list(PERTURBATIONS), count),
-        "source": np.tile(source, len(parts)),
-    }
+    rows, kind = perturbed(X[source], X.std(axis=0, dtype=np.float64), rng)
+    return {"X": rows, "kind": kind, "source": np.tile(source, len(PERTURBATIONS))}
 
 
 @dataclass

@@ -5,7 +5,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 from sklearn_gauss.feature_extraction._reading._sizes import own_size
 from sklearn_gauss.inspection._pictures import joined, map_size, sequence
-from sklearn_gauss.inspection._unwrapped import unwrapped
+from sklearn_gauss.inspection._unwrapped import member_with_maps, unwrapped
 
 
 def anomaly_maps(estimator, X, *, image_size="image"):
@@ -17,8 +17,10 @@ def anomaly_maps(estimator, X, *, image_size="image"):
 
     Parameters
     ----------
-    estimator : fitted Pipeline, or CalibratedDetector of one
-        Its last step has the method ``anomaly_map(X, image_size=None)``.
+    estimator : fitted Pipeline, CalibratedDetector of one, or DetectorEnsemble
+        Its last step has the method ``anomaly_map(X, image_size=None)``. Of an ensemble,
+        as `make_inspector` makes it, the member with maps that found drawn defects best
+        is taken.
     X : list, array, series, tensor or folder of images
         What the first step takes, but no iterator.
     image_size : "image", int, tuple of int or None, default="image"
@@ -46,7 +48,7 @@ def anomaly_maps(estimator, X, *, image_size="image"):
     Sizes are read from the headers of files; no image is decoded a second time, but for
     those that state an orientation and are no JPEG.
     """
-    estimator = unwrapped(estimator)
+    estimator = unwrapped(member_with_maps(estimator))
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     if not isinstance(estimator, Pipeline) or not hasattr(last, "anomaly_map"):
         raise TypeError(

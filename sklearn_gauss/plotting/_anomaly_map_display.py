@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gauss._numerics import calibration
-from sklearn_gauss.inspection._unwrapped import unwrapped
+from sklearn_gauss.inspection._unwrapped import member_with_maps, unwrapped
 from sklearn_gauss.plotting._axes import check_values, import_matplotlib, last_step
 from sklearn_gauss.plotting._image_order import check_kind, check_select, describe, order
 from sklearn_gauss.plotting._map_drawing import (
@@ -166,10 +166,11 @@ class AnomalyMapDisplay:
 
         Parameters
         ----------
-        estimator : Pipeline, or CalibratedDetector of one
+        estimator : Pipeline, CalibratedDetector of one, or DetectorEnsemble
             Fitted, from images to a detector with ``anomaly_map``. The steps before the
             last run once for each image. Verdicts and p-values are those of
-            `~sklearn_gauss.detection.CalibratedDetector`, where there is one.
+            `~sklearn_gauss.detection.CalibratedDetector`, where there is one; of an
+            ensemble all is drawn of the member that `anomaly_maps` takes.
         images : list, array, series or folder of images
             What the pipeline takes, but no iterator.
         masks : list or array of masks, default=None
@@ -211,6 +212,7 @@ class AnomalyMapDisplay:
         """
         import_matplotlib(cls.__name__)
         check_is_fitted(estimator)
+        estimator = member_with_maps(estimator)
         judge = last_step(estimator)  # of images: the detector, or what calibrates it
         estimator = unwrapped(estimator)
         detector = _map_detector(estimator)

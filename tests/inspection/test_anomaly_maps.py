@@ -8,7 +8,13 @@ from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
-from sklearn_gauss.detection import CalibratedDetector, MahalanobisDetector
+from sklearn_gauss.datasets import SyntheticDefects
+from sklearn_gauss.detection import (
+    CalibratedDetector,
+    DetectorEnsemble,
+    MahalanobisDetector,
+    PatchGaussianDetector,
+)
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 from sklearn_gauss.feature_extraction._reading._images import read_image
 from sklearn_gauss.feature_extraction._reading._sizes import own_size
@@ -120,3 +126,24 @@ def test_behind_a_calibration(model):
     inner = CalibratedDetector(Energy(), target_fpr=0.4, cv=2)
     at_the_end = make_pipeline(model[0], inner).fit(IMAGES)
     np.testing.assert_array_equal(anomaly_maps(at_the_end, IMAGES), want)
+
+
+def test_of_an_ensemble_the_best_member_that_has_maps():
+    images = rng.integers(90, 110, (24, 32, 32, 3), dtype=np.uint8)
+    maps = CNNFeatureExtractor("tiny", input_size=32, pooling="none", levels=["stem"])
+    members = [
+        ("pooled", make_pipeline(CNNFeatureExtractor("tiny"), MahalanobisDetector())),
+        ("random", make_pipeline(maps, Energy())),
+        ("places", make_pipeline(maps, PatchGaussianDetector(n_channels=4))),
+    ]
+    defects = SyntheticDefects(["brightness", "stain"], severity=2.0, n_per_image=2)
+    ensemble = DetectorEnsemble(members, defects=defects, target_fpr=0.2).fit(images)
+    of_maps = ensemble.selection_.mean_auroc[1:]
+    best = ("random", "places")[int(of_maps.argmax())]
+    np.testing.assert_array_equal(
+        anomaly_maps(ensemble, images[:3]),
+        anomaly_maps(ensemble.named_estimators_[best], images[:3]),
+    )
+    assert best == "places"
+    with pytest.raises(TypeError, match="No member of the DetectorEnsemble"):
+        anomaly_maps(ensemble.set_params(estimators=members[:1]).fit(images), images)

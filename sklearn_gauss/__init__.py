@@ -3,11 +3,12 @@
 ===========================  ============================================================
 ``covariance``               `ShrinkageCovariance`
 ``detection``                `MahalanobisDetector`, `KDEDetector`, `LevelEnsemble`,
-                             `CalibratedDetector`; of feature maps,
+                             `CalibratedDetector`, `DetectorEnsemble`; of feature maps,
                              `PatchGaussianDetector` and `PatchKDEDetector`
 ``decomposition``            `LowVariancePCA`
 ``selection``                `KernelThinning`, few rows that stand for all
 ``feature_extraction``       `CNNFeatureExtractor`, images to features
+``inspector``                `make_inspector`, the recipe for images of good parts
 ``inspection``               `anomaly_maps`, `explain`, `gradient_map`, `occlusion_map`
 ``metrics``                  `aupro_score` and others of defect localisation
 ``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`,
@@ -32,6 +33,7 @@ from sklearn_gauss import (
     exceptions,
     feature_extraction,
     inspection,
+    inspector,
     metrics,
     model_selection,
     selection,
@@ -47,6 +49,7 @@ __all__ = [
     "exceptions",
     "feature_extraction",
     "inspection",
+    "inspector",
     "metrics",
     "model_selection",
     "selection",

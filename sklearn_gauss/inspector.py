@@ -13,8 +13,8 @@ from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
 __all__ = ["make_inspector"]
 
-#: Side of the grid of feature maps, and directions that their channels are projected on.
-GRID, CHANNELS = 14, 100
+#: Sides of the grids of feature maps, and directions that their channels go to.
+GRID, FINE_GRID, CHANNELS = 14, 20, 100
 
 
 def make_inspector(
@@ -34,8 +34,8 @@ def make_inspector(
 
     - ``mean_levels`` and ``max_levels``: a Gaussian for each level, its channels averaged
       over the image, or their largest values [1]_;
-    - ``patch_gaussian``: a Gaussian at every place of the maps of two middle levels, for
-      parts that lie alike;
+    - ``patch_gaussian`` and ``fine_patch_gaussian``: a Gaussian at every place of maps
+      of two middle levels, or of finer ones, for parts that lie alike;
     - ``patch_kde`` and ``fine_patch_kde``: the density of patches wherever they lie, for
       textures, of 3 by 3 cells and of single ones.
 
@@ -77,7 +77,7 @@ def make_inspector(
 
     Notes
     -----
-    Each image goes through the network three times, and so does each drawn one: at least
+    Each image goes through the network four times, and so does each drawn one: at least
     300 are drawn, or as many as there are good images, and half as many harmless
     variations. ``cache="folder"`` keeps all features. Fitting 200 images with the bundled
     network takes half a minute on two cores; :ref:`without_anomalies` has more figures.
@@ -91,8 +91,8 @@ def make_inspector(
     --------
     >>> from sklearn_gauss.datasets import make_inspection_images
     >>> from sklearn_gauss.inspector import make_inspector
-    >>> images = make_inspection_images("metal", n_train=40, size=64, random_state=0)
-    >>> inspector = make_inspector("tiny", combine="best", target_fpr=0.1)
+    >>> images = make_inspection_images("metal", n_train=20, size=32, random_state=0)
+    >>> inspector = make_inspector("tiny", target_fpr=0.1, cv=2, input_size=32)
     >>> inspector = inspector.fit(images.train)
     >>> inspector.predict(images.test).shape
     (40,)
@@ -108,10 +108,13 @@ def make_inspector(
         return CNNFeatureExtractor(backbone, **extractor, **options)
 
     maps = network(pooling="none", levels="middle", n_channels=CHANNELS, grid=GRID)
+    fine = network(pooling="none", levels="fine", n_channels=CHANNELS, grid=FINE_GRID)
+    gaussian = PatchGaussianDetector(n_channels=None, precision="float32")
     members = {
         "mean_levels": (network(pooling="avg"), LevelEnsemble()),
         "max_levels": (network(pooling="max"), LevelEnsemble()),
-        "patch_gaussian": (maps, PatchGaussianDetector(n_channels=None)),
+        "patch_gaussian": (maps, gaussian),
+        "fine_patch_gaussian": (fine, gaussian),
         "patch_kde": (maps, _patch_kde(neighborhood=3)),
         "fine_patch_kde": (maps, _patch_kde(neighborhood=1)),
     }

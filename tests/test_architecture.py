@@ -21,6 +21,7 @@ LIGHT_ROOMS = (
     "exceptions",
     "feature_extraction",
     "inspection",
+    "inspector",
     "metrics",
     "model_selection",
     "selection",

@@ -19,6 +19,7 @@ from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
+    DetectorEnsemble,
     KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
@@ -35,6 +36,12 @@ ROOMS = [
     "feature_extraction",
     "model_selection",
     "selection",
+]
+
+MEMBERS = [
+    ("gauss", MahalanobisDetector()),
+    ("kernel", KDEDetector("scott")),
+    ("reduced", make_pipeline(LowVariancePCA(0.5), MahalanobisDetector())),
 ]
 
 INSTANCES = [
@@ -70,7 +77,11 @@ INSTANCES = [
     LevelEnsemble(),
     LevelEnsemble(levels=None, aggregate="max"),
     LevelEnsemble(aggregate="log_density"),
+    LevelEnsemble(aggregate="stacked"),
     LevelEnsemble(make_pipeline(LowVariancePCA(0.5), MahalanobisDetector()), cv=3),
+    DetectorEnsemble(MEMBERS, cv=3),
+    DetectorEnsemble(MEMBERS[:2], combine="best", cv=2),
+    DetectorEnsemble([*MEMBERS, ("levels", LevelEnsemble())], combine="sum", cv=2),
     PatchGaussianDetector(grid_shape=(1, 1)),
     PatchGaussianDetector("oas", grid_shape=(1, 1), n_channels=2, image_score=0.5),
     PatchGaussianDetector(0.0, ridge=0.1, grid_shape=(1, 1), precision="float32"),

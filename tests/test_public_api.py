@@ -19,12 +19,15 @@ import skops.io
 from sklearn.base import BaseEstimator, clone
 from sklearn.covariance import LedoitWolf
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_param_validation
 
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
+    DetectorEnsemble,
     KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
@@ -42,6 +45,7 @@ ROOMS = [
     "exceptions",
     "feature_extraction",
     "inspection",
+    "inspector",
     "metrics",
     "model_selection",
     "plotting",
@@ -64,7 +68,10 @@ ESTIMATORS = {
 }
 FITTED = [name for name, found in ESTIMATORS.items() if hasattr(found, "fit")]
 # What the constructors need.
-NEEDED = {"CalibratedDetector": (MahalanobisDetector(),)}
+NEEDED = {
+    "CalibratedDetector": (MahalanobisDetector(),),
+    "DetectorEnsemble": ([("gauss", MahalanobisDetector())],),
+}
 by_name = pytest.mark.parametrize("name", PUBLIC)
 by_class = pytest.mark.parametrize("name", ESTIMATORS)
 by_fitted = pytest.mark.parametrize("name", FITTED)
@@ -98,6 +105,12 @@ def streamed(estimator, X):
 
 patch_gaussian = partial(PatchGaussianDetector, grid_shape=(1, 2), pixel_target_fpr=0.05)
 patch_kde = partial(PatchKDEDetector, grid_shape=(1, 2), pixel_target_fpr=0.05)
+
+MEMBERS = [
+    ("gauss", MahalanobisDetector()),
+    ("kernel", KDEDetector(1.0)),
+    ("reduced", make_pipeline(LowVariancePCA(0.3), MahalanobisDetector())),
+]
 
 # What is fitted how to what; every kind of state that an estimator can be in.
 CASES = {
@@ -166,6 +179,23 @@ CASES = {
         ),
         NAMED,
     ),
+    "LevelEnsemble, stacked": (fitted, LevelEnsemble(aggregate="stacked"), NAMED),
+    "DetectorEnsemble": (fitted, DetectorEnsemble(MEMBERS, cv=2), TALL),
+    "DetectorEnsemble, named columns": (
+        fitted,
+        DetectorEnsemble([*MEMBERS, ("levels", LevelEnsemble())], cv=2),
+        NAMED,
+    ),
+    "DetectorEnsemble, few rows": (fitted, DetectorEnsemble(MEMBERS, cv=2), WIDE),
+    "DetectorEnsemble, shared steps": (
+        fitted,
+        DetectorEnsemble(
+            [(name, make_pipeline(Normalizer(), member)) for name, member in MEMBERS],
+            combine="best",
+            cv=2,
+        ),
+        TALL,
+    ),
     "PatchGaussianDetector": (fitted, patch_gaussian(), TALL),
     "PatchGaussianDetector, named columns": (fitted, patch_gaussian(), NAMED),
     "PatchGaussianDetector, few rows": (fitted, patch_gaussian(grid_shape=(1, 1)), WIDE),
@@ -225,6 +255,7 @@ def answers(estimator, X):
         "condensation",
         "gradient",
         "level_scores",
+        "member_scores",
         "transform",
     )
     found = {}
@@ -255,10 +286,13 @@ def test_rooms_list_their_names(room):
     assert len(names) == len(set(names))
     assert names == sorted(names)
     assert not [name for name in names if name.startswith("_")]
+    package = hasattr(module, "__path__")  # a file by itself also shows what it imports
     shown = [
         name
         for name, found in vars(module).items()
-        if not name.startswith("_") and not inspect.ismodule(found)
+        if not name.startswith("_")
+        and not inspect.ismodule(found)
+        and (package or getattr(found, "__module__", None) == module.__name__)
     ]
     assert sorted(shown) == sorted(names)
 
@@ -395,7 +429,8 @@ def test_parameters_survive_fit_clone_and_set_params(case):
 @by_class
 def test_repr_shows_what_differs_from_the_default(name):
     needed = NEEDED.get(name, ())
-    inner = ", ".join(f"detector={value!r}" for value in needed)
+    names = parameters_of(ESTIMATORS[name])
+    inner = ", ".join(f"{k}={v!r}" for k, v in zip(names, needed, strict=False))
     assert repr(ESTIMATORS[name](*needed)) == f"{name}({inner})"
     shown = {
         "ShrinkageCovariance": ("solver", "dense"),
@@ -418,6 +453,7 @@ def test_repr_shows_what_differs_from_the_default(name):
     [
         (MahalanobisDetector(ShrinkageCovariance()), "covariance__shrinkage"),
         (LevelEnsemble(MahalanobisDetector()), "detector__shrinkage"),
+        (DetectorEnsemble(MEMBERS), "gauss__shrinkage"),
     ],
     ids=str,
 )
@@ -440,8 +476,8 @@ def through_joblib(estimator):
     return joblib.load(file)
 
 
-def own_types(estimator):
-    """Names of the package's types in an estimator."""
+def types_in(estimator):
+    """Names of the package's types in an estimator, and of scikit-learn's Bunch."""
     types, todo = set(), [estimator]
     while todo:
         thing = todo.pop()
@@ -449,16 +485,18 @@ def own_types(estimator):
             types.add(f"{type(thing).__module__}.{type(thing).__qualname__}")
             todo.extend(vars(thing).values())
         elif isinstance(thing, dict):
+            if isinstance(thing, Bunch):  # a dict, which skops does not know
+                types.add(f"{Bunch.__module__}.{Bunch.__qualname__}")
             todo.extend(thing.values())
         elif isinstance(thing, (list, tuple)):
             todo.extend(thing)
-    return sorted(name for name in types if name.startswith("sklearn_gauss."))
+    return sorted(n for n in types if n.startswith(("sklearn_gauss.", "sklearn.utils.")))
 
 
 def through_skops(estimator):
     written = skops.io.dumps(estimator)
     untrusted = skops.io.get_untrusted_types(data=written)
-    assert sorted(untrusted) == own_types(estimator)
+    assert sorted(untrusted) == types_in(estimator)
     return skops.io.loads(written, trusted=untrusted)
 
 

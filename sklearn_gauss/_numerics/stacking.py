@@ -5,7 +5,7 @@ is the weighted sum s @ weights. Three rules find the weights:
 
 - "best": 1 for the score that ranks normal rows above defects most often, 0 elsewhere;
 - "sum": the reciprocal standard deviation among normal rows, for all that take part;
-- "stacked": a linear discriminant that is shrunk towards the best score.
+- "stacked": a linear discriminant that is shrunk towards the best scores.
 
 With z the scores standardised on the normal rows, the discriminant is [1]_
 
@@ -14,7 +14,8 @@ With z the scores standardised on the normal rows, the discriminant is [1]_
 where S is the covariance of z over normal rows and, where there are any, harmlessly
 varied ones: what all scores share there, as they do the light of an image, is cancelled
 by weights of either sign. L is diagonal: ``RIDGE + EVIDENCE / n`` for every score and a
-hundredth of it for the best one, so that few rows leave the best score alone.
+hundredth of it for the best one and those as good within ``TIED``, so that few rows leave
+little weight to others.
 
 References
 ----------
@@ -38,10 +39,13 @@ __all__ = [
 ]
 
 #: Penalty on weights of standardised scores, and what one over n rows adds to it.
-RIDGE, EVIDENCE = 2.0, 40.0
+RIDGE, EVIDENCE = 4.0, 40.0
 
-#: How much of the penalty the best score has.
-FREE = 0.01
+#: Share of the penalty that the best scores have, and AUROC that they may lack.
+FREE, TIED = 0.01, 0.01
+
+#: Magnitude below which scores count as all the same.
+SMALL = 1e-290
 
 #: Standard deviations at which a row counts as found: beyond, it says no more.
 FAR = 6.0
@@ -105,11 +109,15 @@ def best_score(table):
 
 
 def combined(scores, weights):
-    """Weighted sums (n,); minus infinity where a score that counts is so."""
+    """Weighted sums (n,); minus infinity where a score that counts is not finite.
+
+    With weights of either sign, infinities would cancel, or speak for the row.
+    """
     scores, weights = scores[:, weights != 0], weights[weights != 0]
-    impossible = np.isneginf(scores).any(axis=1)
-    sums = np.where(impossible[:, None], 0.0, scores) @ weights
-    return np.where(impossible, -np.inf, sums)
+    possible = np.isfinite(scores).all(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.where(possible[:, None], scores, 0.0) @ weights
+    return np.where(possible & np.isfinite(sums), sums, -np.inf)
 
 
 def find_weights(table, rule, own):
@@ -144,17 +152,16 @@ def _sum(table, own):
 
 
 def _stacked(table, own):
-    scales = _scales(table.normal)
-    centre = _finite(table.normal).mean(axis=0)
     normal, varied, defective = (
-        np.clip((_finite(rows) - centre) * scales, -FAR, FAR)
+        _standardised(rows, table.normal)
         for rows in (table.normal, table.varied, table.defective)
     )
     rows = np.concatenate([normal, varied])
     kinds = np.unique(table.kinds)
     means = [defective[table.kinds == kind].mean(axis=0) for kind in kinds]
-    penalty = np.full(len(scales), RIDGE + EVIDENCE / len(normal))
-    penalty[best_score(table)] *= FREE
+    penalty = np.full(len(table.normal[0]), RIDGE + EVIDENCE / len(normal))
+    areas = auroc_by_kind(table).mean(axis=1)
+    penalty[areas >= areas.max() - TIED] *= FREE
     covariance = np.atleast_2d(np.cov(rows, rowvar=False)) + np.diag(penalty)
     weights = np.linalg.solve(covariance, rows.mean(axis=0) - np.mean(means, axis=0))
     weights = weights * _scales(table.left_out)
@@ -166,12 +173,31 @@ def _stacked(table, own):
 RULES = {"best": _best, "sum": _sum, "stacked": _stacked}
 
 
+def _standardised(scores, normal):
+    """Scores in standard deviations of normal ones from their mean, cut at `FAR`."""
+    scales, normal = _scales(normal), _finite(normal)
+    unit = _unit(normal)  # of which no sum overflows
+    centre = (normal / unit).mean(axis=0)
+    finite = np.isfinite(scores)
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = (np.where(finite, scores, 0.0) / unit - centre) * (scales * unit)
+    z = np.where(finite, np.clip(z, -FAR, FAR), -FAR)
+    return np.where(scales > 0, z, 0.0)
+
+
 def _scales(scores):
     """Reciprocal standard deviation of every score; 0 for one that does not vary."""
     finite = _finite(scores)
-    deviations = finite.std(axis=0)
-    varies = deviations > 8 * np.finfo(float).eps * np.abs(finite).max(axis=0)
-    return np.divide(1.0, deviations, where=varies, out=np.zeros(len(deviations)))
+    unit = _unit(finite)
+    deviations = (finite / unit).std(axis=0)
+    varies = deviations > 8 * np.finfo(float).eps
+    return np.divide(1.0, deviations, where=varies, out=np.zeros(len(unit))) / unit
+
+
+def _unit(scores):
+    """Largest magnitude of every score, at least one whose inverse is finite."""
+    largest = np.abs(scores).max(axis=0)
+    return np.where(largest > 0, np.maximum(largest, SMALL), 1.0)
 
 
 def _finite(scores):

@@ -10,10 +10,9 @@ import numpy as np
 from sklearn_gauss.datasets._synthetic_kinds import (
     DRAWING,
     SYNTHETIC_KINDS,
-    VARIATION,
     draw_defect,
-    vary,
 )
+from sklearn_gauss.datasets._variation import VARIATION, vary
 from sklearn_gauss.feature_extraction._reading._images import read_image
 from sklearn_gauss.feature_extraction._reading._inputs import as_size
 from sklearn_gauss.feature_extraction._reading._kinds import (

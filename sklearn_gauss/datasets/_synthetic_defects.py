@@ -10,7 +10,8 @@ from sklearn.utils import Bunch, check_random_state
 
 from sklearn_gauss._base import Integral, Interval, Options, StrOptions
 from sklearn_gauss.datasets._drawn_image import DrawnImage
-from sklearn_gauss.datasets._synthetic_kinds import SYNTHETIC_KINDS, VARIATION
+from sklearn_gauss.datasets._synthetic_kinds import SYNTHETIC_KINDS
+from sklearn_gauss.datasets._variation import VARIATION
 from sklearn_gauss.feature_extraction._reading._inputs import as_images
 from sklearn_gauss.feature_extraction._reading._streams import ImageStream
 

@@ -17,9 +17,6 @@ from sklearn_gauss.datasets._synthetic_shapes import find_foreground, spot, wind
 # Part of the key of cached features: raise it when any drawing changes.
 DRAWING = 1
 
-#: Kind of a `DrawnImage` that is normal.
-VARIATION = "variation"
-
 # Redrawn so often, each time stronger by the factor; the last of them are "brightness",
 # which every image can show.
 ATTEMPTS, STRONGER = 7, 1.5
@@ -73,22 +70,6 @@ def draw_defect(pixels, kind, *, severity, seed, foreground):
         if np.count_nonzero(change > 255 * VISIBLE) >= max(FEW, SPECK * mask.size):
             break
     return drawn, mask
-
-
-def vary(pixels, *, strength, seed):
-    """The image under slightly other light, focus and noise, as 8-bit pixels.
-
-    With ``strength`` 1, light changes by at most a tenth and four grey levels, the blur
-    has a standard deviation of at most 0.2 % of the shorter side, the noise one of at
-    most two grey levels.
-    """
-    rng = np.random.default_rng(seed)
-    gain, offset = 1 + strength * rng.uniform(-0.1, 0.1), strength * rng.uniform(-4, 4)
-    sigma = strength * rng.uniform(0, 0.002) * min(pixels.shape[:2])
-    varied = gaussian_filter(gain * pixels.astype(np.float32) + offset, (sigma, sigma, 0))
-    level = strength * rng.uniform(0, 2)
-    varied += level * rng.standard_normal((*pixels.shape[:2], 1), dtype=np.float32)
-    return np.rint(np.clip(varied, 0, 255)).astype(np.uint8)
 
 
 # ------------------------------------------------------------------ what kinds share

@@ -1,5 +1,6 @@
 """DetectorEnsemble: choose or stack detectors without a single anomaly."""
 
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn_gauss._base import (
     HasMethods,
     Integral,
     Interval,
+    Real,
     StrOptions,
     check_rows,
     count_rows,
@@ -22,7 +24,7 @@ from sklearn_gauss._base import (
 )
 from sklearn_gauss._numerics.stacking import RULES, combined
 from sklearn_gauss.detection._examples import deal_folds, find_examples
-from sklearn_gauss.detection._held_out import fit_quietly
+from sklearn_gauss.detection._held_out import fit_quietly, in_silence
 from sklearn_gauss.detection._member_scores import (
     left_out_scores,
     score_names,
@@ -59,7 +61,7 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
     combine : {"stacked", "best", "sum"}, default="stacked"
         "best" takes the score with the highest mean AUROC over the kinds of defects.
         "stacked" weighs all of them by a discriminant, with signs, that is shrunk
-        towards the best one. "sum" adds up the members, each divided by the standard
+        towards the best ones. "sum" adds up the members, each divided by the standard
         deviation of its left-out scores: nothing is learned from defects.
     defects : object with ``draw`` or None, default=None
         What draws defects, as `SyntheticDefects` does on images: ``draw(X)`` returns a
@@ -108,16 +110,20 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
     Notes
     -----
     Scores are those of a member's ``score_samples``, or minus the unsquared distance of
-    one with ``mahalanobis``. "stacked" is Fisher's discriminant between normal and
+    a `MahalanobisDetector`. "stacked" is Fisher's discriminant between normal and
     defective rows with the covariance of the normal ones [1]_, of scores standardised on
-    these and cut at six standard deviations. Its penalty is 2 + 40 / n on the weight of a
-    standardised score, and a hundredth of it for the best one, so that few rows leave
-    that one alone. Harmless variations, where ``defects`` draws some, count as normal in
-    it: what all scores share under another light, say, is cancelled.
+    these and cut at six standard deviations. Its penalty is 4 + 40 / n on the weight of a
+    standardised score, and a hundredth of it for the best one and those within 0.01 of
+    its AUROC, so that few rows leave little weight to others. Harmless variations, where
+    ``defects`` draws some, count as normal in it: what all scores share under another
+    light, say, is cancelled.
 
     The threshold comes from left-out scores: those of members that have them in closed
     form (``calibration_scores_``), else those of the ``cv`` folds, and weights that were
-    learned without the row's fold. Members are fitted ``cv + 1`` times.
+    learned without the row's fold. Members are fitted ``cv + 1`` times, to folds without
+    their warnings. Where a fit to fewer rows scores unseen ones otherwise, a small ``cv``
+    shifts the rate: mostly to too few false positives; to too many behind a PCA of many
+    noisy features, which overfits less the more rows it has.
 
     With signed weights a row that one member finds very anomalous may get a better score
     for it. "best" and "sum" never do that.
@@ -134,12 +140,12 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
     ...     DetectorEnsemble, KDEDetector, MahalanobisDetector
     ... )
     >>> rng = np.random.default_rng(0)
-    >>> normal = rng.normal(size=(200, 8)) @ rng.normal(size=(8, 8))
-    >>> members = [("gauss", MahalanobisDetector()), ("kernel", KDEDetector(1.0))]
+    >>> normal = np.repeat(np.eye(4), 50, axis=0) + 0.1 * rng.normal(size=(200, 4))
+    >>> members = [("gauss", MahalanobisDetector()), ("kernel", KDEDetector())]
     >>> ensemble = DetectorEnsemble(members, combine="best").fit(normal)
     >>> ensemble.selection_.best
-    'gauss'
-    >>> ensemble.predict([[0.0] * 8, [9.0] * 8])
+    'kernel'
+    >>> ensemble.predict([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
     array([ 1, -1])
     """
 
@@ -229,11 +235,6 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         """
         self._check_members()
         X = self._check(X, reset=True)
-        if count_rows(X) < 3:
-            raise ValueError(
-                f"X has {count_rows(X)} sample(s), but a minimum of 3 is required: "
-                "each fold leaves at least two to fit to."
-            )
         examples = find_examples(X, y, groups, self.defects)
         folds = deal_folds(examples, self.cv)
         parts = self._fit_members(examples, folds)
@@ -281,18 +282,21 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
 
     def _member_scores(self, X, needed):
         """Scores (n, m); 0 for those of members of whom none is needed."""
-        blocks, fronts = [], {}
         stops = np.cumsum(self._widths)
-        for place, stop in enumerate(stops):
-            width, count = self._widths[place], self._n_leading[place]
-            if not needed[stop - width : stop].any():
-                blocks.append(np.zeros((count_rows(X), width)))
+        blocks = [np.zeros((count_rows(X), width)) for width in self._widths]
+        wanted = [
+            needed[stop - width : stop].any()
+            for width, stop in zip(self._widths, stops, strict=True)
+        ]
+        for alike in _alike(self._keys):
+            alike = [i for i in alike if wanted[i]]
+            if not alike:
                 continue
-            member, key = self.estimators_[place], self._keys[place]
-            if key is not None and key not in fronts:
-                fronts = {key: leading(member, count).transform(X)}
-            features = X if key is None else fronts[key]
-            blocks.append(scores_of(behind(member, count), features))
+            front = leading(self.estimators_[alike[0]], self._n_leading[alike[0]])
+            features = X if front is None else front.transform(X)
+            for i in alike:
+                rest = behind(self.estimators_[i], self._n_leading[i])
+                blocks[i] = scores_of(rest, features)
         return np.column_stack(blocks)
 
     def _fit_members(self, examples, folds):
@@ -301,12 +305,12 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         self._n_leading = [split_steps(member) for member in members]
         fronts = [leading(*pair) for pair in zip(members, self._n_leading, strict=True)]
         self._keys = [key_of(front) for front in fronts]
+        columns = getattr(self, "feature_names_in_", ())
         parts, fitted = [None] * len(members), [None] * len(members)
-        for key in dict.fromkeys(self._keys):
-            alike = [i for i, other in enumerate(self._keys) if other == key]
+        for alike in _alike(self._keys):
             front, normal, other = _features(fronts[alike[0]], examples)
             for i in alike:
-                rest = with_levels(behind(members[i], self._n_leading[i]), front)
+                rest = with_levels(behind(members[i], self._n_leading[i]), front, columns)
                 parts[i], detector = self._fit_member(
                     self.estimators[i][0], rest, normal, other, folds
                 )
@@ -318,13 +322,14 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
 
     def _fit_member(self, name, detector, normal, other, folds):
         """Scores of a member in folds, and the one that is fitted to all normal rows."""
-        everything, *held_out = Parallel(n_jobs=self.n_jobs)(
-            [delayed(_fit_all)(clone(detector), normal)]
-            + [
-                delayed(_score_fold)(clone(detector), normal, other, folds, fold)
-                for fold in range(folds.count)
-            ]
-        )
+        with warnings.catch_warnings():  # threads would leave each other's filters behind
+            everything, *held_out = Parallel(n_jobs=self.n_jobs)(
+                [delayed(_fit_all)(clone(detector), normal)]
+                + [
+                    delayed(_score_fold)(clone(detector), normal, other, folds, fold)
+                    for fold in range(folds.count)
+                ]
+            )
         fitted, left_out = everything
         of_normal, of_other = map(np.concatenate, zip(*held_out, strict=True))
         by_fold = np.empty_like(of_normal), np.empty_like(of_other)
@@ -343,12 +348,19 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
 
     def _check(self, X, *, reset=False):
         """Rows of numbers, checked; images or paths as they are, for the members."""
-        rows = getattr(X, "ndim", 2) == 2 and not isinstance(X, (list, tuple))
+        if isinstance(X, (list, tuple)):
+            rows = len(X) and _is_row(X[0])
+        else:
+            rows = getattr(X, "ndim", 2) == 2
         return check_rows(self, X, reset=reset) if rows else X
 
     def _check_members(self):
         pairs = [
-            p for p in self.estimators if isinstance(p, (list, tuple)) and len(p) == 2
+            pair
+            for pair in self.estimators
+            if isinstance(pair, (list, tuple))
+            and len(pair) == 2
+            and isinstance(pair[0], str)
         ]
         if not self.estimators or len(pairs) < len(self.estimators):
             raise ValueError(
@@ -356,13 +368,31 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
                 f"{self.estimators!r}."
             )
         names = [name for name, _ in pairs]
-        self._validate_names(names)
+        try:
+            self._validate_names(names)
+        except ValueError as error:
+            raise ValueError(f"estimators: {error}") from error
         for name, member in pairs:
             if not hasattr(member, "fit") or not hasattr(member, "score_samples"):
                 raise TypeError(
                     f"estimators: {name!r} is a {type(member).__name__}, which lacks fit "
                     "or score_samples."
                 )
+
+
+def _alike(keys):
+    """Places of members with the same leading steps, which come one after another."""
+    return [
+        [place for place, other in enumerate(keys) if other == key]
+        for key in dict.fromkeys(keys)
+    ]
+
+
+def _is_row(item):
+    """Whether an item of a list is a row of numbers; not an image, nor its path."""
+    if isinstance(item, (list, tuple)):
+        return all(isinstance(value, Real) for value in item)
+    return getattr(item, "ndim", None) == 1
 
 
 def _features(front, examples):
@@ -382,13 +412,13 @@ def _score_fold(detector, normal, other, folds, fold):
     """Scores of the normal rows and examples of a fold by a fit to the other folds."""
     if isinstance(detector, BaseDetector) and "calibration" in detector.get_params():
         detector.set_params(calibration=0.0)  # its left-out scores are not asked for
-    detector = fit_quietly(
-        detector, take_rows(normal, np.flatnonzero(folds.normal != fold))
-    )
-    return [
-        _score(detector, rows, np.flatnonzero(fold_of == fold))
-        for rows, fold_of in ((normal, folds.normal), (other, folds.other))
-    ]
+    rows = take_rows(normal, np.flatnonzero(folds.normal != fold))
+    with in_silence():
+        detector = fit_quietly(detector, rows)
+        return [
+            _score(detector, rows, np.flatnonzero(fold_of == fold))
+            for rows, fold_of in ((normal, folds.normal), (other, folds.other))
+        ]
 
 
 def _score(detector, rows, some):

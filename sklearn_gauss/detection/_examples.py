@@ -64,6 +64,12 @@ def find_examples(X, y=None, groups=None, defects=None):
     examples : Examples
     """
     labels = _labels(X, y)
+    count = count_rows(X) if labels is None else int((labels == 1).sum())
+    if count < 3:
+        raise ValueError(
+            f"X has {count} sample(s) to fit to, but a minimum of 3 is required: each "
+            "fold leaves at least two."
+        )
     if groups is not None:
         check_consistent_length(X, groups)
         groups = np.unique(column_or_1d(groups), return_inverse=True)[1]
@@ -72,7 +78,10 @@ def find_examples(X, y=None, groups=None, defects=None):
     groups = np.arange(count_rows(X)) if groups is None else groups
     drawn = _perturbed(X) if defects is None else defects.draw(X)
     kinds, source = np.asarray(drawn["kind"]).astype(str), np.asarray(drawn["source"])
+    if not len(kinds):
+        raise ValueError("defects: draw(X) gave no defect, of which one is the least.")
     other, defective = drawn["X"], np.full(len(kinds), True)
+    check_consistent_length(other, kinds, source)
     if hasattr(defects, "vary"):
         varied = defects.vary(X)
         count = len(varied["source"])
@@ -88,10 +97,14 @@ def _labels(X, y):
     if y is None:
         return None
     y = np.asarray(y)
-    if y.ndim != 1 or y.dtype.kind not in "iuf" or len(y) != count_rows(X):
+    if y.ndim != 1 or y.dtype.kind not in "iufO":
         return None
-    both = np.array_equal(np.unique(y), [-1, 1])
-    return y if both else None
+    values = y.tolist()
+    if not (all(value in (-1, 1) for value in values) and len(set(values)) == 2):
+        return None
+    if len(y) != count_rows(X):
+        raise ValueError(f"y has {len(y)} labels, but X {count_rows(X)} samples.")
+    return y.astype(int)
 
 
 def _split(X, y, groups):
@@ -143,7 +156,7 @@ def deal_folds(examples, cv):
     count = min(cv, groups.max() + 1)
     if count < 2:
         raise ValueError(
-            f"{len(groups)} normal row(s) in {groups.max() + 1} group(s): two groups are "
+            f"groups: all {len(groups)} normal rows are of one group, but two groups are "
             "the least that can be left out in turn."
         )
     fold_of = np.empty(groups.max() + 1, dtype=int)

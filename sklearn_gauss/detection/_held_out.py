@@ -1,6 +1,7 @@
 """Scores of rows under detectors that have not seen them, fold by fold."""
 
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -10,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_gauss._base import count_rows, take_rows
 from sklearn_gauss.exceptions import CalibrationWarning
 
-__all__ = ["fit_quietly", "held_out", "last_step", "squared_distances"]
+__all__ = ["fit_quietly", "held_out", "in_silence", "last_step", "squared_distances"]
 
 
 def last_step(detector):
@@ -30,6 +31,14 @@ def fit_quietly(detector, X):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)
         return detector.fit(X)
+
+
+@contextmanager
+def in_silence():
+    """Without warnings: for fits to a part of the rows, of which the whole one tells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def held_out(X, fit, score, *, cv, n_jobs=None):

@@ -26,6 +26,7 @@ from sklearn_gauss.detection._explaining import explain_behind, gradient_behind
 from sklearn_gauss.detection._held_out import (
     fit_quietly,
     held_out,
+    in_silence,
     last_step,
     squared_distances,
 )
@@ -332,16 +333,16 @@ class LevelEnsemble(BaseDetector):
         folds = deal_folds(examples, STACKED_FOLDS)
         normal = np.empty_like(left_out)
         other = np.empty((len(examples.kinds), left_out.shape[1]))
-        for fold in range(folds.count):
-            detectors = self._fit_levels(examples.normal[folds.normal != fold])
-            for scores, rows, fold_of in (
-                (normal, examples.normal, folds.normal),
-                (other, examples.other, folds.other),
-            ):
-                if (fold_of == fold).any():
-                    scores[fold_of == fold] = self._level_scores(
-                        detectors, rows[fold_of == fold]
-                    )
+        with in_silence():
+            for fold in range(folds.count):
+                detectors = self._fit_levels(examples.normal[folds.normal != fold])
+                for scores, rows, fold_of in (
+                    (normal, examples.normal, folds.normal),
+                    (other, examples.other, folds.other),
+                ):
+                    some = fold_of == fold
+                    if some.any():
+                        scores[some] = self._level_scores(detectors, rows[some])
         every = np.full(left_out.shape[1], True)
         names = list(self.levels_)
         found = weigh(

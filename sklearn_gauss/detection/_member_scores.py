@@ -1,13 +1,15 @@
 """The scores that a detector takes part with where several are weighed.
 
 A `LevelEnsemble` takes part with its own score and with that of each level; a
-`MahalanobisDetector` with minus its unsquared distance, which weighs more evenly with
-others than a log-density does; any other detector with its ``score_samples``.
+`MahalanobisDetector`, behind steps that learn too, with minus its unsquared distance,
+which weighs more evenly with others than a log-density does and which the determinants of
+different fits do not shift; any other detector with its ``score_samples``.
 """
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from sklearn_gauss.detection._held_out import last_step, squared_distances
 from sklearn_gauss.detection._level_ensemble import LevelEnsemble
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
@@ -26,8 +28,8 @@ def scores_of(detector, X):
     if isinstance(detector, LevelEnsemble):
         levels = detector.level_scores(X)
         return _with_levels(detector._aggregated(levels), levels)
-    if isinstance(detector, MahalanobisDetector):
-        return -np.sqrt(detector.mahalanobis(X))[:, None]
+    if isinstance(last_step(detector), MahalanobisDetector):
+        return -np.sqrt(squared_distances(detector, X))[:, None]
     return np.asarray(detector.score_samples(X), dtype=np.float64)[:, None]
 
 

@@ -4,6 +4,8 @@ What they make of a row is the same whichever rows they are fitted to, so that t
 fitted once, and applied once for all detectors behind them.
 """
 
+import copy
+
 import joblib
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -36,29 +38,34 @@ def behind(detector, count):
     """What follows the first steps: a detector, or a Pipeline that ends in one."""
     if not count:
         return detector
-    rest = detector.steps[count:]
-    return rest[0][1] if len(rest) == 1 else Pipeline(rest)
+    rest = detector[count:]
+    return rest if len(rest) > 1 else rest[0]
 
 
 def whole(detector, count, front, rest):
     """A fitted Pipeline like ``detector``, of its fitted first steps and the rest."""
     if not count:
         return rest
-    last = (
-        rest.steps if len(detector.steps) - count > 1 else [(detector.steps[-1][0], rest)]
-    )
-    return Pipeline([*front.steps, *last])
+    fitted = [step for _, step in front.steps]
+    fitted += [step for _, step in rest.steps] if len(detector) - count > 1 else [rest]
+    names = [name for name, _ in detector.steps]
+    found = copy.copy(detector)
+    found.steps = list(zip(names, fitted, strict=True))
+    return found
 
 
-def with_levels(detector, front):
+def with_levels(detector, front, names=()):
     """The detector; of a `LevelEnsemble` with "auto", one with the levels of ``front``.
 
-    Rows of an array have lost the names of their columns.
+    Rows of an array have lost the names of their columns: those of the leading steps, or
+    where there are none those of X.
     """
     asks = isinstance(detector, LevelEnsemble) and isinstance(detector.levels, str)
-    if not asks or not hasattr(front, "get_feature_names_out"):
+    if hasattr(front, "get_feature_names_out") and asks:
+        names = front.get_feature_names_out()
+    elif front is not None or not asks:
         return detector
-    levels = named_levels(front.get_feature_names_out())
+    levels = named_levels(names)
     return clone(detector).set_params(levels=levels) if levels else detector
 
 
@@ -67,7 +74,7 @@ def key_of(steps):
     if steps is None:
         return None
     try:
-        return joblib.hash([clone(step) for _, step in steps.steps])
+        return joblib.hash([clone(step, safe=False) for _, step in steps.steps])
     except Exception:  # a step that cannot be pickled, as a function of a session
         return f"id-{[id(step) for _, step in steps.steps]}"
 

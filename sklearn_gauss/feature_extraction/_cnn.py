@@ -68,10 +68,10 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         no level needs, or have another; anything else must fit. None asks for random
         weights, with a warning (without one for ``"tiny"``, which has no others).
 
-    levels : "all", "middle" or list of str or int, default="all"
+    levels : "all", "middle", "fine" or list of str or int, default="all"
         The levels to use, by name or by number (negative from the last). ``"middle"`` is
         for maps: the last level whose cells are about 8 pixels apart, and the last with
-        about 16. See Notes.
+        about 16; ``"fine"`` those with about 4 and 8. See Notes.
 
     pooling : {"avg", "max", "moments", "second_moments", "none"}, default="avg"
         Mean or maximum over the grid of each channel; ``"moments"`` gives mean and
@@ -286,7 +286,7 @@ class CNNFeatureExtractor(CacheMixin, TransformerMixin, BaseEstimator):
         "backbone": [str, callable],
         "backbone_options": [dict, None],
         "weights": [str, os.PathLike, None],
-        "levels": [StrOptions({"all", "middle"}), list, tuple],
+        "levels": [StrOptions({"all", "middle", "fine"}), list, tuple],
         "pooling": [StrOptions({"avg", "max", "moments", "second_moments", "none"})],
         "n_channels": [Interval(Integral, 1, None, closed="left"), None],
         "grid": [Interval(Integral, 1, None, closed="left"), tuple, list, None],

@@ -562,3 +562,37 @@ def test_maps_and_displays_take_them(paths):
     scored = make_pipeline(*scored, MahalanobisDetector()).fit(train)
     found = occlusion_map(scored, drawn[:1], fill="mean", image_size=32)
     assert found.shape == (1, 32, 32)
+
+
+# ------------------------------------------------------------------------ variations
+def test_variations_are_slight_and_everywhere_and_have_no_mask():
+    images = make_inspection_images("metal", n_train=6, size=64, random_state=0).train
+    varied = SyntheticDefects().vary(images)
+    assert varied.source.tolist() == list(range(6))
+    for one, image in zip(varied.X, images, strict=True):
+        pixels = one.draw_on(image)
+        assert one.kind == "variation"
+        assert pixels.dtype == np.uint8
+        assert not one.mask().any()
+        change = np.abs(pixels.astype(int) - image)
+        assert 0 < change.mean() < 0.12 * image.mean() + 8
+        np.testing.assert_array_equal(pixels, one.draw_on(image))
+
+
+def test_variations_scale_and_may_be_left_out():
+    image = np.full((40, 50, 3), 100, dtype=np.uint8)
+    mild, hard = (
+        SyntheticDefects(variation=strength).vary([image] * 40) for strength in (0.2, 2.0)
+    )
+    sizes = [
+        np.mean([np.abs(one.draw_on(image).astype(int) - image).mean() for one in some.X])
+        for some in (mild, hard)
+    ]
+    assert 5 < sizes[1] / sizes[0] < 15
+    none = SyntheticDefects(variation=0).vary([image] * 3)
+    assert none.X == []
+    assert none.source.size == 0
+    many = SyntheticDefects().vary([image] * 200)
+    assert len(set(many.source.tolist())) == 150
+    with pytest.raises(ValueError, match="variation"):
+        SyntheticDefects(variation=-1.0).vary([image])

@@ -11,10 +11,17 @@ from sklearn.covariance import EllipticEnvelope, LedoitWolf
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from sklearn_gauss._numerics.stacking import ScoreTable, find_weights
 from sklearn_gauss.decomposition import LowVariancePCA
-from sklearn_gauss.detection import LevelEnsemble, MahalanobisDetector
-from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.detection import (
+    DetectorEnsemble,
+    KDEDetector,
+    LevelEnsemble,
+    MahalanobisDetector,
+)
+from sklearn_gauss.exceptions import CalibrationWarning, NearestNeighborWarning
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 12)) @ (np.eye(12) + 0.3 * rng.normal(size=(12, 12)))
@@ -321,6 +328,162 @@ def test_jobs_do_not_change_the_numbers(n_jobs):
     found = LevelEnsemble(levels=GROUPS, n_jobs=n_jobs).fit(X)
     np.testing.assert_array_equal(found.calibration_scores_, want.calibration_scores_)
     np.testing.assert_array_equal(found.score_samples(X), want.score_samples(X))
+
+
+# -------------------------------------------------------------------------- stacked
+SPOILT = X[:20] + 2 * np.isin(np.arange(12), GROUPS["mid"])
+BOTH, LABELS = np.vstack([X, SPOILT]), np.repeat([1, -1], [60, 20])
+OWN = np.concatenate([np.arange(60), np.arange(20)])  # the row each was drawn on
+
+
+def stacked(**options):
+    return LevelEnsemble(levels=GROUPS, aggregate="stacked", **options)
+
+
+def folds_of(groups):
+    """The fold of each group of rows."""
+    fold_of = np.empty(groups.max() + 1, dtype=int)
+    splits = KFold(5, shuffle=True, random_state=0).split(fold_of)
+    for fold, (_, held_out) in enumerate(splits):
+        fold_of[held_out] = fold
+    return fold_of[groups]
+
+
+def test_stacked_weights_are_those_of_levels_out_of_fold():
+    ensemble = stacked().fit(BOTH, LABELS, groups=OWN)
+    fold_of = folds_of(OWN)
+    scores = np.empty((80, 3))
+    for fold in range(5):
+        train, here = BOTH[:60][fold_of[:60] != fold], fold_of == fold
+        for i, columns in enumerate(GROUPS.values()):
+            part = MahalanobisDetector().fit(train[:, columns])
+            scores[here, i] = -np.sqrt(part.mahalanobis(BOTH[here][:, columns]))
+    left_out = np.column_stack([-np.sqrt(d.calibration_mahalanobis_) for d in singles()])
+    normal, bad = scores[:60], scores[60:]
+    table = ScoreTable(normal, left_out, bad, np.full(20, "anomaly"), bad[:0])
+    want = find_weights(table, "stacked", np.full(3, True))
+    np.testing.assert_allclose(ensemble.level_weights_, want, rtol=1e-9)
+    np.testing.assert_array_equal(ensemble.calibration_level_scores_, left_out)
+    assert ensemble.selection_.best == "mid"
+    assert np.argmax(ensemble.level_weights_) == 1
+    calibration = np.empty(60)
+    for fold in range(5):
+        here = fold_of[:60] == fold
+        part = table.take(~here, fold_of[60:] != fold, np.full(0, True))
+        weights = find_weights(part, "stacked", np.full(3, True))
+        apart = (left_out[here] - left_out[~here].mean(axis=0)) @ weights
+        calibration[here] = apart + left_out.mean(axis=0) @ want
+    np.testing.assert_allclose(ensemble.calibration_scores_, calibration, rtol=1e-9)
+
+
+def test_stacked_scores_are_weighted_sums():
+    """Of detectors fitted to the normal rows alone, whatever the others."""
+    for ensemble in (stacked().fit(X), stacked().fit(BOTH, LABELS)):
+        want = -distances(UNSEEN) @ ensemble.level_weights_
+        np.testing.assert_allclose(ensemble.score_samples(UNSEEN), want, rtol=1e-12)
+        assert len(ensemble.calibration_scores_) == 60
+        flagged = ensemble.predict(UNSEEN) == -1
+        np.testing.assert_array_equal(flagged, ensemble.p_values(UNSEEN) <= 0.05)
+    drawn = stacked().fit(X).selection_
+    assert drawn.kinds == ["noise", "shift", "stretch", "swap"]
+    assert drawn.scores == ["low", "mid", "top"]
+
+
+def test_stacked_levels_add_up_and_have_a_gradient():
+    ensemble = stacked().fit(BOTH, LABELS)
+    assert ensemble.level_weights_.min() < 0  # of either sign
+    found = ensemble.explain(UNSEEN)
+    np.testing.assert_allclose(found.levels.sum(axis=1), -ensemble.score_samples(UNSEEN))
+    row, step = UNSEEN[:1], 1e-5 * np.eye(12)
+    slope = ensemble.score_samples(row + step) - ensemble.score_samples(row - step)
+    np.testing.assert_allclose(
+        ensemble.gradient(row)[0], slope / 2e-5, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_only_stacked_looks_at_labels():
+    fitted = LevelEnsemble(levels=GROUPS).fit(BOTH, LABELS, groups=OWN)
+    want = LevelEnsemble(levels=GROUPS).fit(BOTH)
+    np.testing.assert_array_equal(fitted.calibration_scores_, want.calibration_scores_)
+    ensemble = stacked().fit(X)
+    ensemble.set_params(aggregate="sum").fit(X)
+    assert not hasattr(ensemble, "level_weights_")
+    assert not hasattr(ensemble, "selection_")
+    np.testing.assert_array_equal(
+        stacked().fit(X, np.arange(60) % 2).level_weights_,
+        stacked().fit(X).level_weights_,
+    )
+
+
+def test_stacked_behind_a_pipeline_takes_drawn_rows_and_groups():
+    """Of steps that learn nothing: others would be fitted to the drawn rows as well."""
+    pipeline = make_pipeline(FunctionTransformer(), stacked())
+    pipeline.fit(BOTH, LABELS, levelensemble__groups=OWN)
+    want = stacked().fit(BOTH, LABELS, groups=OWN)
+    np.testing.assert_array_equal(
+        pipeline.score_samples(UNSEEN), want.score_samples(UNSEEN)
+    )
+    apart = stacked().fit(BOTH, LABELS)
+    assert (apart.level_weights_ != want.level_weights_).any()
+
+
+def test_stacked_members_may_be_pipelines():
+    detector = make_pipeline(StandardScaler(), MahalanobisDetector())
+    ensemble = stacked(detector=detector, cv=4).fit(BOTH, LABELS, groups=OWN)
+    summed = LevelEnsemble(detector, levels=GROUPS, cv=4).fit(X)
+    np.testing.assert_array_equal(
+        ensemble.calibration_level_scores_, summed.calibration_level_scores_
+    )
+    assert ensemble.selection_.best == "mid"
+
+
+def test_stacked_takes_part_in_an_ensemble():
+    members = [("levels", stacked()), ("sum", LevelEnsemble(levels=GROUPS))]
+    fitted = DetectorEnsemble(members, cv=2).fit(X)
+    alone = stacked().fit(X)
+    np.testing.assert_array_equal(
+        fitted.member_scores(UNSEEN)[:, 0], alone.score_samples(UNSEEN)
+    )
+
+
+@pytest.mark.parametrize("p", [3, 30], ids=["n > p", "n < p"])
+def test_stacked_keeps_its_target(p):
+    random = np.random.default_rng(p)
+    n, draws, unseen, target = 59, 25, 300, 0.1
+    rates = []
+    for _ in range(draws):
+        ensemble = LevelEnsemble(
+            levels=[slice(0, p), slice(p, None)], aggregate="stacked", target_fpr=target
+        ).fit(random.normal(size=(n, 2 * p)))
+        rows = random.normal(size=(unseen, 2 * p))
+        rates.append((ensemble.predict(rows) == -1).mean())
+    error = 4 * math.sqrt(target * (1 - target) / draws * (1 / (n + 2) + 1 / unseen))
+    assert abs(np.mean(rates) - target) < error
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_stacked_follows_the_units(scale):
+    want, found = stacked().fit(X), stacked().fit(X * scale)
+    np.testing.assert_allclose(found.level_weights_, want.level_weights_, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.score_samples(UNSEEN * scale), want.score_samples(UNSEEN), rtol=1e-6
+    )
+
+
+def test_stacked_needs_three_normal_rows():
+    with pytest.raises(ValueError, match=r"2 sample\(s\).*minimum of 3"):
+        stacked().fit(X[:2])
+    with pytest.raises(ValueError, match=r"2 sample\(s\) to fit to.*minimum of 3"):
+        stacked().fit(BOTH[58:], LABELS[58:])
+    with pytest.raises(ValueError, match="groups: all 60 normal rows are of one group"):
+        stacked().fit(X, groups=np.ones(60))
+
+
+def test_stacked_levels_warn_once_of_their_own_fit():
+    narrow = KDEDetector(1e-3)
+    with pytest.warns(NearestNeighborWarning, match="At a bandwidth of") as caught:
+        stacked(detector=narrow).fit(X)
+    assert len(caught) == 3
 
 
 # ---------------------------------------------------------- explanations and gradients

@@ -15,9 +15,8 @@ from numbers import Integral
 from torch import nn  # noqa: TID253 - this room is imported lazily as a whole
 from torch.nn.utils import parametrize  # noqa: TID253 - as above
 
-#: Pixels between cells of the maps in which defects are sought: half and a whole of the
-#: sides of small ones in images of 224 pixels.
-MIDDLE = (8, 16)
+#: Pixels between cells of the maps in which defects are sought.
+STRIDES = {"fine": (4, 8), "middle": (8, 16)}
 
 _BOXES = (nn.ModuleList, nn.ModuleDict)
 _LINEAR = ("Conv", "LazyConv", "Linear", "ScaledStdConv", "StdConv")
@@ -135,14 +134,16 @@ def _is_leaf(child):
 def choose(levels, available, size):
     """Return the levels asked for, by name or number; ``"all"`` is every one.
 
-    ``"middle"`` is the last level of each grid whose cells are nearest to ``MIDDLE``.
+    ``"fine"`` and ``"middle"`` are the last levels of the grids nearest to `STRIDES`.
 
     ``available`` is {name: Layout}, in the order of the network, for images of ``size``.
     """
     if isinstance(levels, str):
         if levels == "all":
             return list(available)
-        levels = _middle(available, size) if levels == "middle" else [levels]
+        if levels in STRIDES:
+            return _last_at(STRIDES[levels], available, size)
+        levels = [levels]
     for level in levels:
         if isinstance(level, bool) or not isinstance(level, str | Integral):
             raise ValueError(f"levels: {level!r} is neither a name nor an integer.")
@@ -154,10 +155,10 @@ def choose(levels, available, size):
     return chosen
 
 
-def _middle(available, size):
+def _last_at(strides, available, size):
     last = {layout.grid: name for name, layout in available.items()}
     cells = {grid: log(size[0] / grid[0]) for grid in last}
-    nearest = [min(last, key=lambda grid: abs(cells[grid] - log(s))) for s in MIDDLE]
+    nearest = [min(last, key=lambda grid: abs(cells[grid] - log(s))) for s in strides]
     return [name for name in available if name in {last[grid] for grid in nearest}]
 
 

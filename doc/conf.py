@@ -40,6 +40,7 @@ sphinx_gallery_conf = {
             "plot_first_steps.py",
             "plot_images.py",
             "plot_working_points.py",
+            "plot_without_anomalies.py",
             "plot_anomaly_maps.py",
             "plot_explanations.py",
             "plot_kernel_density.py",

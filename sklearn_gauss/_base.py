@@ -4,7 +4,6 @@ Think twice before adding anything here. This is the only file that touches priv
 names of scikit-learn.
 """
 
-import inspect
 import math
 import sys
 import threading
@@ -172,7 +171,7 @@ class Deferred:
                 self._settle_pending()
             if name in vars(self):
                 return vars(self)[name]
-        own = inspect.getattr_static(type(self), name, None)
+        own = next((vars(c)[name] for c in type(self).__mro__ if name in vars(c)), None)
         if hasattr(own, "__get__"):  # its error came here; raise it again as it is
             return own.__get__(self, type(self))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import json
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 from sklearn_gauss._version import __version__
@@ -10,32 +11,31 @@ from sklearn_gauss.cli._figure import check_figure, draw_evaluation
 from sklearn_gauss.cli._files import check_writable, warn_of_copies, write_whole
 from sklearn_gauss.cli._measure import measure
 from sklearn_gauss.cli._recipe import (
-    Model,
     check_enough,
-    extract,
+    check_recipe,
+    fit_model,
+    in_chunks,
     network_line,
-    new_detector,
-    new_extractor,
 )
 from sklearn_gauss.cli._report import write_report
+from sklearn_gauss.cli._selection import selection_of
 from sklearn_gauss.cli._terminal import Terminal
 from sklearn_gauss.datasets import load_inspection_folder
 
 
 def run(args):
     """Run the command; returns the exit code."""
+    check_recipe(args)
     folder = load_inspection_folder(args.folder)
-    check_enough(folder.train, f"{args.folder}/train/good")
+    check_enough(folder.train, f"{args.folder}/train/good", args.recipe)
     inputs = [*folder.train, *folder.test, str(args.weights)]
     figure = find_figure(args, folder.name, inputs)
     warn_of_copies(folder.train)
     warn_of_copies(folder.test, seen=folder.train)
     record, *_ = evaluate(
         folder,
-        new_extractor(args),
+        partial(fit_model, args),
         path=args.folder,
-        aggregate=args.aggregate,
-        target_fpr=args.target_fpr,
         seed=args.seed,
         figure=figure,
     )
@@ -49,24 +49,28 @@ def run(args):
     return 0
 
 
-def evaluate(folder, extractor, *, path, aggregate, target_fpr, seed, figure):
+def evaluate(folder, fit, *, path, seed, figure):
     """Fit on the training images of a folder and measure on its test images.
 
+    ``fit(images, what)`` returns a model; ``what`` names them for progress and errors.
     Returns the record (plain numbers and text, for JSON) and the fitted model. A figure
     is written where ``figure`` is a path.
     """
     start = time.perf_counter()
-    extractor.fit(folder.train)
-    train = extract(extractor, folder.train, "training images")
-    test = extract(extractor, folder.test, "test images")
-    extracted = time.perf_counter()
-    detector = new_detector(extractor, aggregate=aggregate, target_fpr=target_fpr)
-    model = Model(extractor, detector.fit(train))
+    model = fit(folder.train, "training images")
     fitted = time.perf_counter()
-    figures, scores, p_values = measure(
-        detector, train, test, folder.y_test, folder.defect, seed=seed
+    scores = in_chunks(model.scores, model.extractors[0], folder.test, "test images")
+    tested = time.perf_counter()
+    p_values = model.p_values(scores)
+    figures = measure(
+        model.detector,
+        scores,
+        folder.y_test,
+        folder.defect,
+        train=model.features,
+        seed=seed,
     )
-    record = {"folder": str(path), "name": folder.name, **_about(extractor), **figures}
+    record = {"folder": str(path), "name": folder.name, **_about(model), **figures}
     record["skipped"] = len(folder.skipped)
     if figure is not None:
         drawn = draw_evaluation(record, model, folder, scores, p_values)
@@ -74,23 +78,27 @@ def evaluate(folder, extractor, *, path, aggregate, target_fpr, seed, figure):
         write_whole(figure, lambda file: drawn.savefig(file, format=kind, dpi=110))
     end = time.perf_counter()
     record["seconds"] = {
-        "features": round(extracted - start, 3),
-        "fit": round(fitted - extracted, 3),
+        "fit": round(fitted - start, 3),
+        "test": round(tested - fitted, 3),
         "total": round(end - start, 3),
     }
     record["figure"] = None if figure is None else str(figure)
     return record, model
 
 
-def _about(extractor):
+def _about(model):
+    extractor = model.extractors[0]
+    pooled = model.recipe == "levels"
     return {
         "version": __version__,
-        "network": network_line(extractor),
+        "recipe": model.recipe,
+        "network": network_line(model),
         "backbone": extractor.backbone,
         "weights": extractor.weights,
         "weights_sha256": extractor.weights_sha256_,
         "levels": extractor.levels_,
-        "n_features": extractor.n_features_out_,
+        "n_features": extractor.n_features_out_ if pooled else None,
+        "selection": selection_of(model),
     }
 
 

@@ -10,38 +10,38 @@ from sklearn_gauss.cli._files import (
 )
 from sklearn_gauss.cli._model_file import import_skops, save_model
 from sklearn_gauss.cli._recipe import (
-    Model,
     check_enough,
-    extract,
+    check_recipe,
+    fit_model,
     network_line,
-    new_detector,
-    new_extractor,
 )
+from sklearn_gauss.cli._selection import selection_lines, selection_of
 from sklearn_gauss.cli._terminal import Terminal
 
 
 def run(args):
     """Run the command; returns the exit code."""
     start, terminal = time.perf_counter(), Terminal()
+    check_recipe(args)
     import_skops()
     images, found = find_good_images(args.folder)
     output = check_writable(
         args.output, force=args.force, inputs=[*images, str(args.weights)]
     )
-    check_enough(images, args.folder)
-    extractor = new_extractor(args).fit(images)
-    features = extract(extractor, images, "good images")
-    detector = new_detector(
-        extractor, aggregate=args.aggregate, target_fpr=args.target_fpr
-    ).fit(features)
+    check_enough(images, args.folder, args.recipe)
+    model = fit_model(args, images, "good images")
     warn_of_copies(images)
-    save_model(Model(extractor, detector), output, n_images=len(images))
+    save_model(model, output, n_images=len(images))
     terminal.line(f"{args.folder}: {found}")
-    terminal.line(network_line(extractor))
+    terminal.line(network_line(model))
+    selection = selection_of(model)
+    for line in selection_lines(selection) if selection else ():
+        terminal.line(line)
     rate = f"a false-positive rate of {args.target_fpr:.3g}"
-    if math.isinf(detector.offset_):
+    threshold = model.detector.offset_
+    if math.isinf(threshold):
         terminal.line(f"nothing can be flagged: too few images for {rate}")
     else:
-        terminal.line(f"threshold {detector.offset_:.6g} for {rate}")
+        terminal.line(f"threshold {threshold:.6g} for {rate}")
     terminal.line(f"{output}: written, {time.perf_counter() - start:.1f} s", "bold")
     return 0

@@ -12,19 +12,22 @@ FOLDS = 5
 SURE = 0.01  # p-value of the test of shift below which a note says so
 
 
-def measure(detector, train, test, y_test, defect, *, seed=0):
+def measure(detector, scores, y_test, defect, *, train=None, seed=0):
     """Measure a fitted detector.
 
     Parameters
     ----------
-    detector : LevelEnsemble
-        Fitted to ``train``.
-    train, test : ndarray of shape (n, n_features)
-        Features.
+    detector : LevelEnsemble or DetectorEnsemble
+        Fitted.
+    scores : ndarray of shape (n_test,)
+        Of the test images.
     y_test : ndarray of shape (n_test,)
         +1 for a good image, -1 for any other.
     defect : ndarray of str of shape (n_test,)
         Kind of defect.
+    train : ndarray of shape (n_train, n_features), default=None
+        What the detector was fitted to, to fit it to folds of; None for one whose fits
+        take too long for that.
     seed : int, default=0
         Seeds the folds.
 
@@ -32,19 +35,18 @@ def measure(detector, train, test, y_test, defect, *, seed=0):
     -------
     figures : dict
         Numbers, lists and dicts only; None where there are too few images.
-    scores, p_values : ndarray of shape (n_test,)
-        Of the test images.
     """
-    scores, p_values = detector.score_samples(test), detector.p_values(test)
-    flagged, good = detector.predict(test) == -1, y_test == 1
+    flagged, good = scores < detector.offset_, y_test == 1
+    n_train = len(detector.calibration_scores_)
+    folds = [] if train is None else flagged_by_folds(detector, train, seed)
     figures = {
-        "n_train": len(train),
+        "n_train": n_train,
         "n_test_good": int(good.sum()),
         "n_test_defective": int((~good).sum()),
         "auroc": auroc(scores[good], scores[~good]),
         "target_fpr": detector.target_fpr,
         "test_fpr": rate(flagged[good]),
-        "fold_fpr": rate(flagged_by_folds(detector, train, seed)),
+        "fold_fpr": rate(folds),
         "recall": rate(flagged[~good]),
         "shift": shift(detector.calibration_scores_, scores[good]),
         "defects": [
@@ -60,12 +62,12 @@ def measure(detector, train, test, y_test, defect, *, seed=0):
     if np.isinf(detector.offset_):
         figures["notes"].insert(
             0,
-            f"Nothing can be flagged: {len(train)} training images cannot certify a "
+            f"Nothing can be flagged: {n_train} training images cannot certify a "
             f"false-positive rate of {detector.target_fpr:.1%}, "
             f"{rows_needed(detector.target_fpr)} are needed. The rates below the AUROC "
             "are 0 for this reason alone.",
         )
-    return figures, scores, p_values
+    return figures
 
 
 def auroc(good, bad):

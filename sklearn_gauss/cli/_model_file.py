@@ -12,18 +12,37 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import sklearn
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
 
 from sklearn_gauss._version import __version__
 from sklearn_gauss.cli._files import write_whole
 from sklearn_gauss.cli._recipe import Model
 from sklearn_gauss.covariance import ShrinkageCovariance
-from sklearn_gauss.detection import LevelEnsemble, MahalanobisDetector
+from sklearn_gauss.datasets import SyntheticDefects
+from sklearn_gauss.detection import (
+    DetectorEnsemble,
+    LevelEnsemble,
+    MahalanobisDetector,
+    PatchGaussianDetector,
+    PatchKDEDetector,
+)
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
 FACTS = "sklearn_gauss.json"
-FORMAT = 1
-OWN = (CNNFeatureExtractor, LevelEnsemble, MahalanobisDetector, ShrinkageCovariance)
-TRUSTED = frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in OWN)
+FORMAT = 2
+OWN = (
+    CNNFeatureExtractor,
+    DetectorEnsemble,
+    LevelEnsemble,
+    MahalanobisDetector,
+    PatchGaussianDetector,
+    PatchKDEDetector,
+    ShrinkageCovariance,
+    SyntheticDefects,
+)
+# A Bunch is a dict; scikit-learn's are what the package's own types hold results in.
+TRUSTED = frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in (*OWN, Bunch))
 #: Largest relative change of the probe's features that other machines may cause.
 TOLERANCE = 0.01
 
@@ -42,9 +61,7 @@ def import_skops():
 def save_model(model, path, *, n_images):
     """Write a model; the file is complete or not there."""
     skops = import_skops()
-    content = io.BytesIO(
-        skops.dumps({"extractor": model.extractor, "detector": model.detector})
-    )
+    content = io.BytesIO(skops.dumps(model.estimator))
     with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, json.dumps(_facts(model, n_images), indent=1))
     write_whole(path, lambda file: file.write(content.getvalue()))
@@ -61,15 +78,17 @@ def load_model(path, *, weights=None, device="auto", batch_size="auto"):
     content = _load_objects(path)
     model = _check_content(path, content)
     moved = {} if weights is None else {"weights": weights}
-    model.extractor.set_params(device=device, batch_size=batch_size, **moved)
+    for extractor in model.extractors:
+        extractor.set_params(device=device, batch_size=batch_size, **moved)
     _check_network(path, model, facts)
     return model, facts
 
 
 def _facts(model, n_images):
-    extractor = model.extractor
+    extractor = model.extractors[0]
     return {
         "format": FORMAT,
+        "recipe": model.recipe,
         "sklearn_gauss": __version__,
         "scikit-learn": sklearn.__version__,
         "torch": _version("torch"),
@@ -144,21 +163,31 @@ def _load_objects(path):
 
 
 def _check_content(path, content):
-    model = Model(*map(content.get, ("extractor", "detector")))
-    right = (
-        isinstance(model.extractor, CNNFeatureExtractor)
-        and isinstance(model.detector, LevelEnsemble)
-        and isinstance(model.extractor.backbone, str)
-    )
+    if isinstance(content, DetectorEnsemble):
+        members = getattr(content, "estimators_", None)
+        right = bool(members) and all(map(_is_chain, members))
+    else:
+        right = _is_chain(content) and isinstance(content[-1], LevelEnsemble)
     if not right:
         raise ValueError(f"{path}: not a model of sklearn-gauss (other content).")
-    return model
+    return Model(content)
+
+
+def _is_chain(estimator):
+    """Whether it is an extractor of a named network and a detector behind it."""
+    return (
+        isinstance(estimator, Pipeline)
+        and len(estimator) == 2
+        and isinstance(estimator[0], CNNFeatureExtractor)
+        and isinstance(estimator[0].backbone, str)
+        and isinstance(estimator[1], OWN)
+    )
 
 
 def _check_network(path, model, facts):
     """Build the network and compare what it makes of the probe."""
     try:
-        found = np.array(_probe(model.extractor))
+        found = np.array(_probe(model.extractors[0]))
     except (ValueError, OSError, RuntimeError) as error:
         raise ValueError(f"{path}: its network cannot be built: {error}") from error
     known = np.array(facts.get("probe"), dtype=float)
@@ -167,8 +196,8 @@ def _check_network(path, model, facts):
     )
     if not same:
         raise ValueError(
-            f"{path}: {model.extractor.backbone!r} gives other features than when the "
-            f"model was fitted (torch {facts.get('torch')}, torchvision "
+            f"{path}: {facts.get('backbone')!r} gives other features than when the model "
+            f"was fitted (torch {facts.get('torch')}, torchvision "
             f"{facts.get('torchvision')}, timm {facts.get('timm')}). Fit it again, with "
             "weights from a local file."
         )

@@ -6,6 +6,7 @@ import math
 # Names only: the package's rooms are not imported before a command runs.
 AGGREGATES = ("sum", "mean", "max", "log_density")
 POOLINGS = ("avg", "max", "moments", "second_moments")
+COMBINES = ("stacked", "best", "sum")
 KINDS = ("fabric", "tile", "wood", "metal", "washer", "gear", "bolt", "board")
 
 
@@ -180,16 +181,6 @@ def _add_network(parser):
             "(default: the backbone's own)",
         )
     group.add_argument(
-        "--levels",
-        type=levels,
-        metavar="A,B,...",
-        default="all",
-        help="levels to use, by name or number (write --levels=-1 for the last)",
-    )
-    group.add_argument(
-        "--pooling", choices=POOLINGS, default="avg", help="of a channel over its map"
-    )
-    group.add_argument(
         "--input-size",
         type=positive,
         metavar="N",
@@ -220,9 +211,45 @@ def _add_detector(parser):
         help="share of unseen normal images that may be flagged",
     )
     group.add_argument(
-        "--aggregate", choices=AGGREGATES, default="sum", help="of the levels' scores"
+        "--recipe",
+        choices=("inspector", "levels"),
+        default="inspector",
+        help="'inspector': several detectors, chosen and weighed by defects drawn onto "
+        "the good images; 'levels': one Gaussian for each level of the network",
     )
-    _add_seed(group, "of random weights and folds")
+    group.add_argument(
+        "--combine",
+        choices=COMBINES,
+        default=argparse.SUPPRESS,
+        help="of the inspector's scores: weights learned from the drawn defects, the "
+        "score that finds most of them, or a sum (default: stacked)",
+    )
+    _add_seed(group, "of drawn defects, projections, random weights and folds")
+    _add_levels(parser)
+
+
+def _add_levels(parser):
+    group = parser.add_argument_group("with --recipe levels alone")
+    group.add_argument(
+        "--levels",
+        type=levels,
+        metavar="A,B,...",
+        default=argparse.SUPPRESS,
+        help="levels to use, by name or number (write --levels=-1 for the last; "
+        "default: all)",
+    )
+    group.add_argument(
+        "--pooling",
+        choices=POOLINGS,
+        default=argparse.SUPPRESS,
+        help="of a channel over its map (default: avg)",
+    )
+    group.add_argument(
+        "--aggregate",
+        choices=AGGREGATES,
+        default=argparse.SUPPRESS,
+        help="of the levels' scores (default: sum)",
+    )
 
 
 def _add_seed(parser, what):

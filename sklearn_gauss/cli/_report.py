@@ -1,5 +1,7 @@
 """An evaluation as text."""
 
+from sklearn_gauss.cli._selection import selection_lines
+
 
 def write_report(record, terminal):
     """Print the figures of an evaluation, the table of defects and the notes."""
@@ -9,6 +11,8 @@ def write_report(record, terminal):
         "to test"
     )
     terminal.line(record["network"])
+    for line in selection_lines(record["selection"]) if record["selection"] else ():
+        terminal.line(line)
     terminal.line()
     for label, value in _figures(record):
         terminal.line(f"{label:<28}{value}")
@@ -30,7 +34,8 @@ def _figures(record):
     yield "image AUROC", _number(record["auroc"])
     yield "target false-positive rate", f"{record['target_fpr']:.1%}"
     yield "  measured on test/good", _rate(record["test_fpr"])
-    yield "  on held-out train/good", _rate(record["fold_fpr"])
+    if record["fold_fpr"] is not None:
+        yield "  on held-out train/good", _rate(record["fold_fpr"])
     yield "defects found", _rate(record["recall"])
     if record["shift"] is not None:
         yield (

@@ -110,35 +110,31 @@ def _score(model, rows, target):
     """Fill in the rows; an image that cannot be read gets a reason."""
     if not rows:
         return
-    features = _features(model.extractor, rows)
-    finite = np.isfinite(features).all(axis=1)
-    for row in np.array(rows, dtype=object)[~finite]:
-        row.reason = row.reason or "its features are not finite"
-    if not finite.any():
-        return
-    scores = model.detector.score_samples(features[finite])
-    p_values = model.detector.p_values(features[finite])
-    readable = [row for row, good in zip(rows, finite, strict=True) if good]
-    for row, score, p_value in zip(readable, scores, p_values, strict=True):
+    scores = _scores(model, rows)
+    for row, score, p_value in zip(rows, scores, model.p_values(scores), strict=True):
+        if row.reason:
+            continue
         # Conformal: flagging p <= target is the threshold of the fit, for any target.
         flagged = p_value <= target * (1 + 1e-9)
         row.score, row.p_value = float(score), float(p_value)
         row.verdict = ANOMALY if flagged else NORMAL
 
 
-def _features(extractor, rows):
-    """Features of the rows, NaN for an image that cannot be read."""
+def _scores(model, rows):
+    """Scores of the rows, 0 for an image that has none."""
     try:
-        return extractor.transform([row.path for row in rows])
-    except ImageReadError:
+        return model.scores([row.path for row in rows])
+    except (ImageReadError, ValueError):  # of some image: ask one by one
         pass
-    features = np.full((len(rows), extractor.n_features_out_), np.nan)
+    scores = np.zeros(len(rows))
     for place, row in enumerate(rows):
         try:
-            features[place] = extractor.transform([row.path])[0]
+            scores[place] = model.scores([row.path])[0]
         except ImageReadError as error:
             row.reason = str(error).removeprefix(f"{row.path}: ")
-    return features
+        except ValueError as error:  # features that are not finite, say
+            row.reason = " ".join(str(error).split())
+    return scores
 
 
 @contextlib.contextmanager

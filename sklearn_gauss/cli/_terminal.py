@@ -68,6 +68,17 @@ def _console(stream):
     return Console(file=stream, highlight=False)
 
 
+def has_bars():
+    """Whether bars of progress can be drawn: on a terminal, by rich."""
+    if not sys.stderr.isatty():
+        return False
+    try:
+        import rich.progress  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def progress(total, what):
     """Return a function to call with the count done: a bar, on a terminal only."""
     if not sys.stderr.isatty():

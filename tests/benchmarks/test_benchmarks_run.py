@@ -17,6 +17,7 @@ SCRIPTS = {
     "kde.py": "G6",
     "patches.py": "PatchGaussianDetector",
     "thinning.py": "rates",
+    "without_anomalies.py": "stacked",
 }
 
 

@@ -9,6 +9,7 @@ from sklearn_gauss.cli import main
 from sklearn_gauss.datasets import make_inspection_images, save_inspection_folder
 
 TINY = ("--backbone", "tiny", "--input-size", "32")
+LEVELS = ("--recipe", "levels", *TINY)
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,20 @@ def one_thread(request):
     torch.set_num_threads(before)
 
 
+def make_small(patch):
+    """One defect an image and coarse maps: enough to see how an inspector is used."""
+    patch.setattr("sklearn_gauss.datasets._synthetic_defects.ENOUGH", 1)
+    patch.setattr("sklearn_gauss.datasets._synthetic_defects.VARIED", 10)
+    patch.setattr("sklearn_gauss.inspector.GRID", 5)
+    patch.setattr("sklearn_gauss.inspector.FINE_GRID", 7)
+
+
+@pytest.fixture(autouse=True)
+def small_inspectors(request, monkeypatch):
+    if "in_full" not in request.function.__name__:
+        make_small(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Images in MVTec layout: 40 to train, 20 good and 12 defective to test."""
@@ -35,14 +50,25 @@ def folder(tmp_path_factory):
     return save_inspection_folder(images, tmp_path_factory.mktemp("data") / "sheets")
 
 
-@pytest.fixture(scope="session")
-def model(folder, tmp_path_factory):
-    """A model fitted to the data set."""
-    path = tmp_path_factory.mktemp("model") / "model.skops"
+def fitted(folder, path, *options):
+    """Fit without a word; returns the path of the model."""
     with open(os.devnull, "w") as nowhere, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", nowhere)
-        assert main(["fit", str(folder), "-o", str(path), *TINY]) == 0
+        make_small(patch)
+        assert main(["fit", str(folder), "-o", str(path), *options]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def model(folder, tmp_path_factory):
+    """A model of the recipe levels, fitted to the data set."""
+    return fitted(folder, tmp_path_factory.mktemp("model") / "model.skops", *LEVELS)
+
+
+@pytest.fixture(scope="session")
+def inspector(folder, tmp_path_factory):
+    """An inspector, fitted to the data set."""
+    return fitted(folder, tmp_path_factory.mktemp("model") / "inspector.skops", *TINY)
 
 
 @pytest.fixture

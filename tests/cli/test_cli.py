@@ -9,7 +9,7 @@ import pytest
 from sklearn_gauss import __version__
 from sklearn_gauss.cli import _evaluate, main
 
-TINY = ("--backbone", "tiny", "--input-size", "32")
+TINY = ("--recipe", "levels", "--backbone", "tiny", "--input-size", "32")
 COMMANDS = ("demo", "evaluate", "fit", "score")
 
 
@@ -68,6 +68,8 @@ def test_module_runs_as_the_command():
         (("evaluate", "x", "--seed", "-1"), "not an integer from 0"),
         (("evaluate", "x", "--pooling", "none"), "invalid choice: 'none'"),
         (("evaluate", "x", "--aggregate", "product"), "invalid choice: 'product'"),
+        (("evaluate", "x", "--recipe", "soup"), "invalid choice: 'soup'"),
+        (("evaluate", "x", "--combine", "mean"), "invalid choice: 'mean'"),
         (("fit", "x"), "-o/--output"),
         (("score", "model.skops"), "IMAGE"),
         (("demo", "--kind", "spoon"), "invalid choice: 'spoon'"),
@@ -75,6 +77,22 @@ def test_module_runs_as_the_command():
 )
 def test_wrong_arguments_are_one_line(fails, args, message):
     assert message in fails(*args)
+
+
+@pytest.mark.parametrize(
+    "option", [("--levels", "all"), ("--pooling", "avg"), ("--aggregate", "sum")]
+)
+@pytest.mark.parametrize("recipe", [(), ("--recipe", "inspector")])
+def test_options_of_levels_ask_for_that_recipe(fails, option, recipe):
+    for args in (("evaluate", "x"), ("fit", "x", "-o", "m.skops")):
+        line = fails(*args, *recipe, *option)
+        assert f"{option[0]}: not an option of the recipe inspector" in line
+        assert "add --recipe levels" in line
+
+
+def test_levels_are_not_combined(fails):
+    line = fails("evaluate", "x", "--recipe", "levels", "--combine", "best")
+    assert "--combine: not an option of the recipe levels" in line
 
 
 # ------------------------------------------------------------------ wrong folders
@@ -127,7 +145,9 @@ def test_a_single_image_is_too_few(fails, folder, tmp_path):
     (tmp_path / "one").mkdir()
     image = (folder / "train/good/000.png").read_bytes()
     (tmp_path / "one/a.png").write_bytes(image)
-    assert "one: 1 image; a fit needs two" in fails("fit", "one", "-o", "m.skops", *TINY)
+    args = ("fit", "one", "-o", "m.skops", "--backbone", "tiny")
+    assert "one: 1 image; a fit needs three at least" in fails(*args)
+    assert "one: 1 image; a fit needs two" in fails(*args, "--recipe", "levels")
 
 
 def test_identical_images_are_refused(fails, folder, tmp_path):
@@ -254,6 +274,7 @@ def test_magnetic_tiles(data_folder, tmp_path, capsys):
     figure = tmp_path / "figure.png"
     args = ["evaluate", images, "--backbone", "torchvision/squeezenet1_1"]
     args += ["--weights", weights, "--figure", figure, "--format", "json"]
+    args += ["--recipe", "levels"]
     assert main(list(map(str, args))) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["auroc"] >= 0.80

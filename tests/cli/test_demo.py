@@ -10,7 +10,7 @@ from sklearn_gauss.datasets import load_inspection_folder
 @pytest.fixture(autouse=True)
 def few_images(request, monkeypatch):
     if "in_full" not in request.function.__name__:
-        counts = {"n_train": 30, "n_good": 8, "n_defect": 6, "size": 48}
+        counts = {"n_train": 20, "n_good": 4, "n_defect": 6, "size": 48}
         monkeypatch.setattr(_demo, "COUNTS", counts)
 
 
@@ -28,7 +28,7 @@ def test_demo_in_full_finds_defects_and_keeps_its_rate(run, tmp_path):
         "sklearn-gauss-demo.json",
     ]
     folder = load_inspection_folder(root / "images")
-    assert (len(folder.train), len(folder.test)) == (200, 160)
+    assert (len(folder.train), len(folder.test)) == (100, 120)
     with Image.open(root / "demo.png") as figure:
         assert min(figure.size) > 800
 

@@ -15,7 +15,7 @@ from sklearn_gauss.datasets import load_inspection_folder
 from sklearn_gauss.detection import LevelEnsemble
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
-TINY = ("--backbone", "tiny", "--input-size", "32")
+TINY = ("--recipe", "levels", "--backbone", "tiny", "--input-size", "32")
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def test_record_is_complete(evaluate, folder, tmp_path):
     )
     assert record["levels"] == ["stem", "stage1", "stage2", "stage3", "stage4"]
     assert record["n_features"] == 336
+    assert (record["recipe"], record["selection"]) == ("levels", None)
     assert record["fold_fpr"]["images"] == 40
     assert 0 <= record["shift"]["p_value"] <= 1
     assert record["seconds"]["total"] > 0
@@ -130,7 +131,7 @@ def test_text_states_the_figures(run, folder):
         "on held-out train/good",
         "Mann-Whitney",
         "defect         images  found  recall  AUROC",
-        "seconds: features",
+        "seconds: fit",
         "figure: sheets-evaluation.png",
     ):
         assert text in out, text
@@ -169,18 +170,25 @@ def test_interval_is_clopper_and_pearson():
     assert rate(np.array([], dtype=bool)) is None
 
 
-def measured(rng, *, moved, n_good=150):
+def measured(rng, *, moved, n_good=150, folds=True):
     detector = LevelEnsemble(levels=[range(5)], target_fpr=0.1)
     train = rng.normal(size=(150, 5))
     test = np.r_[rng.normal(size=(n_good, 5)) + moved, rng.normal(size=(9, 5)) + 3]
     y = np.repeat([1, -1], [n_good, 9])
     defect = np.repeat(["good", "dent"], [n_good, 9])
-    figures, *_ = measure(detector.fit(train), train, test, y, defect)
-    return figures
+    scores = detector.fit(train).score_samples(test)
+    return measure(detector, scores, y, defect, train=train if folds else None)
 
 
 def test_no_shift_is_no_note(rng):
     assert measured(rng, moved=0.0)["notes"] == []
+
+
+def test_notes_do_without_folds(rng):
+    figures = measured(rng, moved=0.8, folds=False)
+    assert figures["fold_fpr"] is None
+    assert len(figures["notes"]) == 2
+    assert "score lower than left-out images" in figures["notes"][1]
 
 
 def test_a_shift_is_noted(rng):
@@ -195,8 +203,9 @@ def test_a_shift_is_noted(rng):
 def test_few_images_measure_nothing_that_they_cannot(rng):
     detector = LevelEnsemble(levels=[range(2)], target_fpr=0.3)
     train = rng.normal(size=(5, 2))
-    figures, *_ = measure(
-        detector.fit(train), train, train, np.ones(5, dtype=int), np.full(5, "good")
+    scores = detector.fit(train).score_samples(train)
+    figures = measure(
+        detector, scores, np.ones(5, dtype=int), np.full(5, "good"), train=train
     )
     assert figures["auroc"] is None
     assert figures["recall"] is None

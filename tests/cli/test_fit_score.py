@@ -14,14 +14,15 @@ import pytest
 import skops.io
 from PIL import Image
 from sklearn.covariance import LedoitWolf
+from sklearn.pipeline import Pipeline
 
 from sklearn_gauss.cli import _model_file
 from sklearn_gauss.cli._model_file import FACTS, load_model
 from sklearn_gauss.datasets import load_inspection_folder
-from sklearn_gauss.detection import LevelEnsemble
+from sklearn_gauss.detection import DetectorEnsemble, LevelEnsemble
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
-TINY = ("--backbone", "tiny", "--input-size", "32")
+TINY = ("--recipe", "levels", "--backbone", "tiny", "--input-size", "32")
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_model_states_what_made_it(model):
     assert facts["target_fpr"] == 0.05
     assert facts["n_images"] == 40
     assert {"sklearn_gauss", "scikit-learn", "torch", "weights_sha256"} <= set(facts)
+    assert facts["recipe"] == "levels"
     assert set(skops.io.get_untrusted_types(file=model)) <= _model_file.TRUSTED
 
 
@@ -112,7 +114,7 @@ def test_options_are_kept(run, folder):
     more = ("--target-fpr", "0.1", "--mean", "0.4", "--std", "0.3", "--seed", "5")
     assert run("fit", folder, "-o", "m.skops", *TINY, *options, *more)[0] == 0
     loaded, _ = load_model("m.skops")
-    extractor, detector = loaded.extractor, loaded.detector
+    (extractor,), detector = loaded.extractors, loaded.detector
     assert extractor.levels_ == ["stem", "stage2"]
     assert (extractor.pooling, extractor.seed_, extractor.input_size_) == (
         "max",
@@ -297,22 +299,28 @@ def plant(content, model, target):
 
 
 def test_foreign_types_are_refused_by_name(fails, model, images):
-    plant({"extractor": os.system, "detector": None}, model, "evil.skops")
+    plant({"estimators_": [os.system]}, model, "evil.skops")
     line = fails("score", "evil.skops", images)
     assert "evil.skops: refused" in line
     assert "system" in line
 
 
-@pytest.mark.parametrize("content", [{"extractor": 1, "detector": 2}, {}])
+@pytest.mark.parametrize(
+    "content",
+    [{"extractor": 1}, {}, Pipeline([("a", None)]), DetectorEnsemble([])],
+    ids=["dict", "empty", "pipeline", "ensemble"],
+)
 def test_other_content_is_refused(fails, model, images, content):
     plant(content, model, "other.skops")
     assert "other content" in fails("score", "other.skops", images)
 
 
 def test_another_format_is_refused(fails, model, images, tmp_path):
-    change(model, tmp_path / "new.skops", format=99, sklearn_gauss="9.9")
-    line = fails("score", "new.skops", images)
-    assert "new.skops: a model of format 99, written by sklearn_gauss 9.9" in line
+    for number in (1, 99):
+        change(model, tmp_path / "new.skops", format=number, sklearn_gauss="9.9")
+        line = fails("score", "new.skops", images)
+        assert f"new.skops: a model of format {number}, written by sklearn_gauss" in line
+        assert "Fit it again" in line
 
 
 def test_another_version_is_said(run, model, images, tmp_path):

@@ -698,3 +698,11 @@ def test_warnings_name_the_callers_line():
             call()
         assert caught, name
         assert {warning.filename for warning in caught} == {__file__}, name
+
+
+def test_asking_for_names_of_the_class_is_answered():
+    detector = MahalanobisDetector()
+    assert not hasattr(detector, "__name__")
+    assert not hasattr(detector, "__qualname__")
+    with pytest.raises(AttributeError, match="no attribute 'offset_'"):
+        detector.offset_  # noqa: B018

@@ -132,5 +132,11 @@ def make_inspector(
 
 
 def _patch_kde(neighborhood):
-    # Few small defects: the worst hundredth of the places tells more than the worst one.
-    return PatchKDEDetector(n_channels=None, neighborhood=neighborhood, image_score=0.01)
+    return PatchKDEDetector(
+        # The nearest patch decides at any usual bandwidth; this one needs no search.
+        bandwidth="condensation",
+        n_channels=None,
+        neighborhood=neighborhood,
+        # The worst hundredth of the places tells more than the worst one.
+        image_score=0.01,
+    )

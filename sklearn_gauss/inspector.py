@@ -36,7 +36,7 @@ def make_inspector(
       over the image, or their largest values [1]_;
     - ``patch_gaussian`` and ``fine_patch_gaussian``: a Gaussian at every place of maps
       of two middle levels, or of finer ones, for parts that lie alike;
-    - ``patch_kde`` and ``fine_patch_kde``: the density of patches wherever they lie, for
+    - ``patch_kde`` and ``cell_kde``: the density of patches wherever they lie, for
       textures, of 3 by 3 cells and of single ones.
 
     Parameters
@@ -69,6 +69,8 @@ def make_inspector(
     ------
     TypeError
         If a parameter is none of the extractor's, or one that the members differ in.
+    ValueError
+        If ``defects`` is another text than "default".
 
     See Also
     --------
@@ -98,6 +100,10 @@ def make_inspector(
     (40,)
     """
     own = {"levels", "pooling", "n_channels", "grid"} & set(extractor)
+    if isinstance(defects, str) and defects != "default":
+        raise ValueError(
+            f"defects must be 'default' or have a method draw, got {defects!r}."
+        )
     if own:
         raise TypeError(
             f"make_inspector: the members differ in {', '.join(sorted(own))}; build a "
@@ -107,16 +113,16 @@ def make_inspector(
     def network(**options):
         return CNNFeatureExtractor(backbone, **extractor, **options)
 
-    maps = network(pooling="none", levels="middle", n_channels=CHANNELS, grid=GRID)
-    fine = network(pooling="none", levels="fine", n_channels=CHANNELS, grid=FINE_GRID)
-    gaussian = PatchGaussianDetector(n_channels=None, precision="float32")
+    def maps(levels="middle", grid=GRID):
+        return network(pooling="none", levels=levels, n_channels=CHANNELS, grid=grid)
+
     members = {
         "mean_levels": (network(pooling="avg"), LevelEnsemble()),
         "max_levels": (network(pooling="max"), LevelEnsemble()),
-        "patch_gaussian": (maps, gaussian),
-        "fine_patch_gaussian": (fine, gaussian),
-        "patch_kde": (maps, _patch_kde(neighborhood=3)),
-        "fine_patch_kde": (maps, _patch_kde(neighborhood=1)),
+        "patch_gaussian": (maps(), _patch_gaussian()),
+        "fine_patch_gaussian": (maps("fine", FINE_GRID), _patch_gaussian()),
+        "patch_kde": (maps(), _patch_kde(neighborhood=3)),
+        "cell_kde": (maps(), _patch_kde(neighborhood=1)),
     }
     return DetectorEnsemble(
         [
@@ -129,6 +135,10 @@ def make_inspector(
         target_fpr=target_fpr,
         n_jobs=n_jobs,
     )
+
+
+def _patch_gaussian():
+    return PatchGaussianDetector(n_channels=None, precision="float32")
 
 
 def _patch_kde(neighborhood):

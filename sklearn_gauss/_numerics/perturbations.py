@@ -65,7 +65,9 @@ def perturbed(rows, deviations, rng, kinds=tuple(PERTURBATIONS), severity=1.0):
     """
     wide = rows.astype(np.float64)
     parts = [PERTURBATIONS[kind](wide, deviations, rng, severity) for kind in kinds]
-    return np.concatenate(parts).astype(rows.dtype), np.repeat(kinds, len(rows))
+    most = np.finfo(rows.dtype).max
+    found = np.clip(np.concatenate(parts), -most, most).astype(rows.dtype)
+    return found, np.repeat(kinds, len(rows))
 
 
 def _part(shape, rng, share):

@@ -50,6 +50,9 @@ SMALL = 1e-290
 #: Standard deviations at which a row counts as found: beyond, it says no more.
 FAR = 6.0
 
+#: Pairs of rows that are compared one by one; ranks are faster for more.
+PAIRS = 20_000
+
 
 @dataclass(frozen=True)
 class ScoreTable:
@@ -67,6 +70,8 @@ class ScoreTable:
         Kind of every defect.
     varied : ndarray of shape (v, m)
         Of harmlessly varied normal rows; there may be none.
+    normal_folds, defective_folds : ndarray of int of shape (n,) and (k,), or None
+        The fold that each row was left out with; None where one fit scored all.
     """
 
     normal: np.ndarray
@@ -74,33 +79,63 @@ class ScoreTable:
     defective: np.ndarray
     kinds: np.ndarray
     varied: np.ndarray
+    normal_folds: np.ndarray | None = None
+    defective_folds: np.ndarray | None = None
 
     def take(self, normal, defective, varied):
         """Some of the rows, by masks."""
+        folds = self.normal_folds, self.defective_folds
+        if folds[0] is not None:
+            folds = folds[0][normal], folds[1][defective]
         return ScoreTable(
             self.normal[normal],
             self.left_out[normal],
             self.defective[defective],
             self.kinds[defective],
             self.varied[varied],
+            *folds,
+        )
+
+    def of_fold(self, fold):
+        """Scores of the normal and of the defective rows of a fold, and their kinds."""
+        if self.normal_folds is None:
+            return self.normal, self.defective, self.kinds
+        own = self.defective_folds == fold
+        return (
+            self.normal[self.normal_folds == fold],
+            self.defective[own],
+            self.kinds[own],
         )
 
 
 def auroc(normal, defective):
     """Chance (m,) that a normal row scores above a defective one; ties count half."""
     n, k = len(normal), len(defective)
+    if n * k <= PAIRS:
+        above = (normal[:, None] > defective).sum(axis=(0, 1))
+        return (above + 0.5 * (normal[:, None] == defective).sum(axis=(0, 1))) / (n * k)
     ranks = rankdata(np.concatenate([normal, defective]), axis=0)[:n]
     return (ranks.sum(axis=0) - n * (n + 1) / 2) / (n * k)
 
 
 def auroc_by_kind(table):
-    """`auroc` (m, n_kinds) of every score for every kind of defect, kinds sorted."""
-    return np.column_stack(
-        [
-            auroc(table.normal, table.defective[table.kinds == kind])
-            for kind in np.unique(table.kinds)
-        ]
-    )
+    """`auroc` (m, n_kinds) of every score for every kind of defect, kinds sorted.
+
+    The mean over folds, weighted by their pairs: scores by different fits do not compare.
+    """
+    kinds = np.unique(table.kinds)
+    folds = [0] if table.normal_folds is None else np.unique(table.normal_folds)
+    sums = np.zeros((table.normal.shape[1], len(kinds)))
+    pairs = np.zeros(len(kinds))
+    for fold in folds:
+        normal, defective, names = table.of_fold(fold)
+        for place, kind in enumerate(kinds):
+            some = defective[names == kind]
+            if len(some) and len(normal):
+                sums[:, place] += auroc(normal, some) * (len(normal) * len(some))
+                pairs[place] += len(normal) * len(some)
+    known = pairs > 0
+    return np.divide(sums, pairs, where=known, out=np.full(sums.shape, 0.5))
 
 
 def best_score(table):
@@ -161,6 +196,7 @@ def _stacked(table, own):
     means = [defective[table.kinds == kind].mean(axis=0) for kind in kinds]
     penalty = np.full(len(table.normal[0]), RIDGE + EVIDENCE / len(normal))
     areas = auroc_by_kind(table).mean(axis=1)
+    areas[_scales(table.normal) == 0] = 0.0  # of no weight, and so no measure for others
     penalty[areas >= areas.max() - TIED] *= FREE
     covariance = np.atleast_2d(np.cov(rows, rowvar=False)) + np.diag(penalty)
     weights = np.linalg.solve(covariance, rows.mean(axis=0) - np.mean(means, axis=0))

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,9 @@ class DrawnImage:
 
     Notes
     -----
-    Lengths and places are shares of the sides: at any resolution the defect lies in the
-    same place, and in an image that is read into another shape it is stretched alike.
+    Lengths and places are shares of the sides, so that the defect lies in the same place
+    at any resolution, stretched as the image is. Only what could hardly be seen at one
+    of them is drawn anew there.
 
     ``np.asarray(drawn)`` is the image as an extractor sees it, RGB of its own size, for
     looking at. To put several into an array of objects, make an empty one and fill it
@@ -90,6 +91,11 @@ class DrawnImage:
             raise ValueError(
                 f"severity must be a number and not negative, got {self.severity!r}."
             )
+        is_seed = isinstance(self.seed, Integral) and not isinstance(self.seed, bool)
+        if not (is_seed and self.seed >= 0):
+            raise ValueError(
+                f"seed must be an integer and not negative, got {self.seed!r}."
+            )
         if self.foreground is not False and not (
             isinstance(self.foreground, str) and self.foreground == "auto"
         ):
@@ -98,6 +104,8 @@ class DrawnImage:
     @property
     def drawing(self):
         """Text of all that decides the drawing on given pixels."""
+        if self.kind == VARIATION:
+            return f"{DRAWING} {self.kind} {float(self.severity)!r} {int(self.seed)}"
         return (
             f"{DRAWING} {self.kind} {float(self.severity)!r} {int(self.seed)} "
             f"{self.foreground}"

@@ -13,6 +13,7 @@ from sklearn_gauss.datasets._drawn_image import DrawnImage
 from sklearn_gauss.datasets._synthetic_kinds import SYNTHETIC_KINDS
 from sklearn_gauss.datasets._variation import VARIATION
 from sklearn_gauss.feature_extraction._reading._inputs import as_images
+from sklearn_gauss.feature_extraction._reading._kinds import is_tensor
 from sklearn_gauss.feature_extraction._reading._streams import ImageStream
 
 # Drawings for n_per_image="auto": then an AUC has a standard error of about 0.02.
@@ -87,8 +88,9 @@ class SyntheticDefects(BaseEstimator):
     local change of brightness; the label remains the kind that was asked for.
 
     Kinds are dealt out evenly, in a random order, and two defects of the same image
-    differ in kind unless there are fewer kinds than ``n_per_image``. A drawing depends on
-    the parameters and its image's place in ``X``, and on no other image.
+    differ in kind unless there are fewer kinds than ``n_per_image``. For a given number
+    per image, a drawing depends on the parameters and its image's place in ``X``, and on
+    no other image.
 
     References
     ----------
@@ -265,10 +267,9 @@ def _range(severity):
 
 def _sequence(X):
     """Images that can be asked for by place, none of them read."""
-    if (
-        getattr(X, "ndim", None) == 2
-        and np.dtype(getattr(X, "dtype", "O")).kind in "biuf"
-    ):
+    of_numbers = not isinstance(X, np.ndarray) or X.dtype.kind in "biuf"
+    is_array = isinstance(X, np.ndarray) or is_tensor(X)
+    if is_array and X.ndim == 2 and of_numbers:
         raise ValueError(
             f"X holds flat rows, of shape {tuple(X.shape)}; SyntheticDefects draws on "
             "images: reshape it to (n, H, W) or (n, H, W, channels)."

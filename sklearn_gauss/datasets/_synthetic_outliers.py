@@ -75,7 +75,7 @@ class SyntheticOutliers(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Normal rows, of which there should be two at least.
+            Normal rows, two at least.
 
         Returns
         -------
@@ -92,7 +92,8 @@ class SyntheticOutliers(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter has a value that is not listed above, or X is not finite.
+            If a parameter has a value that is not listed above, or X is not
+            finite or has fewer than two rows.
         """
         self._validate_params()
         kinds = list(PERTURBATIONS) if isinstance(self.kinds, str) else list(self.kinds)
@@ -101,7 +102,9 @@ class SyntheticOutliers(BaseEstimator):
                 f"kinds must be 'all' or a list of names out of {list(PERTURBATIONS)}, "
                 f"got {self.kinds!r}."
             )
-        rows = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        rows = check_array(
+            X, dtype=[np.float64, np.float32], input_name="X", ensure_min_samples=2
+        )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng, each = np.random.default_rng(seed), self.n_per_row
         source = np.tile(np.arange(len(rows)), each)

@@ -1,5 +1,6 @@
 """DetectorEnsemble: choose or stack detectors without a single anomaly."""
 
+import os
 import warnings
 from typing import ClassVar
 
@@ -23,8 +24,10 @@ from sklearn_gauss._base import (
     take_rows,
 )
 from sklearn_gauss._numerics.stacking import RULES, combined
+from sklearn_gauss.detection._calibrated import CalibratedDetector
 from sklearn_gauss.detection._examples import deal_folds, find_examples
 from sklearn_gauss.detection._held_out import fit_quietly, in_silence
+from sklearn_gauss.detection._level_ensemble import LevelEnsemble
 from sklearn_gauss.detection._member_scores import (
     left_out_scores,
     score_names,
@@ -88,9 +91,10 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
     selection_ : :class:`~sklearn.utils.Bunch`
         What was chosen and why: ``scores`` and ``kinds``, their names; ``auroc``
         (n_scores, n_kinds), how often a held-out normal row scores above a defective
-        one, and ``mean_auroc`` (n_scores,) over kinds; ``best``, the name of the score
-        with the highest one; ``weights``, by name; ``held_out_auroc``, for each way to
-        combine the mean AUROC on rows and kinds that it was not learned from.
+        one of its fold, and ``mean_auroc`` (n_scores,) over kinds; ``best``, the name of
+        the score with the highest one; ``weights``, by name; ``held_out_auroc``, for
+        each way to combine the mean AUROC on rows and kinds that it was not learned
+        from, NaN where there are too few.
     offset_ : float
         Threshold on the score.
     calibration_scores_ : ndarray of shape (n_samples,)
@@ -119,8 +123,10 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
     light, say, is cancelled.
 
     The threshold comes from left-out scores: those of members that have them in closed
-    form (``calibration_scores_``), else those of the ``cv`` folds, and weights that were
-    learned without the row's fold. Members are fitted ``cv + 1`` times, to folds without
+    form (``calibration_scores_``), else, and where ``groups`` have several rows, those of
+    the ``cv`` folds. With "stacked" the weights are those learned without the row's fold,
+    their combined scores moved and scaled to the median and quartiles of the final ones.
+    Members are fitted ``cv + 1`` times, to folds without
     their warnings. Where a fit to fewer rows scores unseen ones otherwise, a small ``cv``
     shifts the rate: mostly to too few false positives; to too many behind a PCA of many
     noisy features, which overfits less the more rows it has.
@@ -305,39 +311,50 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         self._n_leading = [split_steps(member) for member in members]
         fronts = [leading(*pair) for pair in zip(members, self._n_leading, strict=True)]
         self._keys = [key_of(front) for front in fronts]
-        columns = getattr(self, "feature_names_in_", ())
         parts, fitted = [None] * len(members), [None] * len(members)
         for alike in _alike(self._keys):
-            front, normal, other = _features(fronts[alike[0]], examples)
-            for i in alike:
-                rest = with_levels(behind(members[i], self._n_leading[i]), front, columns)
-                parts[i], detector = self._fit_member(
-                    self.estimators[i][0], rest, normal, other, folds
-                )
-                fitted[i] = whole(members[i], self._n_leading[i], front, detector)
+            found = self._fit_alike([members[i] for i in alike], alike, examples, folds)
+            for i, (part, detector) in zip(alike, found, strict=True):
+                parts[i], fitted[i] = part, detector
         self.estimators_ = fitted
         names = [name for name, _ in self.estimators]
         self.named_estimators_ = Bunch(**dict(zip(names, fitted, strict=True)))
         return parts
 
+    def _fit_alike(self, members, places, examples, folds):
+        """Fit members with the same leading steps, whose output lives as long as this."""
+        count = self._n_leading[places[0]]
+        front, normal, other = _features(leading(members[0], count), examples)
+        columns, found = getattr(self, "feature_names_in_", ()), []
+        for member, place in zip(members, places, strict=True):
+            rest = with_levels(behind(member, count), front, columns)
+            name = self.estimators[place][0]
+            part, detector = self._fit_member(name, rest, normal, other, folds)
+            found.append((part, whole(member, count, front, detector)))
+        return found
+
     def _fit_member(self, name, detector, normal, other, folds):
         """Scores of a member in folds, and the one that is fitted to all normal rows."""
+        fitted = fit_quietly(clone(detector), normal)  # here, where warnings are heard
+        left_out = left_out_scores(fitted, count_rows(normal))
         with warnings.catch_warnings():  # threads would leave each other's filters behind
-            everything, *held_out = Parallel(n_jobs=self.n_jobs)(
-                [delayed(_fit_all)(clone(detector), normal)]
-                + [
-                    delayed(_score_fold)(clone(detector), normal, other, folds, fold)
-                    for fold in range(folds.count)
-                ]
+            held_out = Parallel(n_jobs=self.n_jobs)(
+                delayed(_score_fold)(clone(detector), normal, other, folds, fold)
+                for fold in range(folds.count)
             )
-        fitted, left_out = everything
         of_normal, of_other = map(np.concatenate, zip(*held_out, strict=True))
         by_fold = np.empty_like(of_normal), np.empty_like(of_other)
         for scores, ordered, fold in zip(
             by_fold, (of_normal, of_other), (folds.normal, folds.other), strict=True
         ):
             scores[np.argsort(fold, kind="stable")] = ordered
-        if left_out is None:
+        for scores in (*by_fold, by_fold[0] if left_out is None else left_out):
+            if np.isnan(scores).any():
+                raise ValueError(
+                    f"estimators: {name!r} gave scores that are NaN, which do not "
+                    "compare with any."
+                )
+        if left_out is None or folds.is_grouped:  # it leaves out rows, and no groups
             left_out = by_fold[0]
         return Bunch(
             names=score_names(name, fitted),
@@ -348,10 +365,19 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
 
     def _check(self, X, *, reset=False):
         """Rows of numbers, checked; images or paths as they are, for the members."""
+        if isinstance(X, (str, os.PathLike)):
+            raise TypeError(
+                f"X is {str(X)!r}: pass a list of images, such as "
+                "sklearn_gauss.datasets.list_images(folder)."
+            )
+        X = _images_of_column(X)
         if isinstance(X, (list, tuple)):
             rows = len(X) and _is_row(X[0])
         else:
             rows = getattr(X, "ndim", 2) == 2
+        if reset and not rows:
+            for name in ("n_features_in_", "feature_names_in_"):
+                vars(self).pop(name, None)
         return check_rows(self, X, reset=reset) if rows else X
 
     def _check_members(self):
@@ -388,6 +414,16 @@ def _alike(keys):
     ]
 
 
+def _images_of_column(X):
+    """A list of the paths or images in a table of one column; anything else as it is."""
+    shape = getattr(X, "shape", ())
+    if len(shape) != 2 or shape[1] != 1 or not shape[0]:
+        return X
+    column = X[X.columns[0]] if hasattr(X, "columns") else X[:, 0]
+    items = list(column)
+    return X if all(isinstance(item, Real) for item in items) else items
+
+
 def _is_row(item):
     """Whether an item of a list is a row of numbers; not an image, nor its path."""
     if isinstance(item, (list, tuple)):
@@ -403,15 +439,9 @@ def _features(front, examples):
     return front, front.transform(examples.normal), front.transform(examples.other)
 
 
-def _fit_all(detector, normal):
-    fitted = fit_quietly(detector, normal)
-    return fitted, left_out_scores(fitted, count_rows(normal))
-
-
 def _score_fold(detector, normal, other, folds, fold):
     """Scores of the normal rows and examples of a fold by a fit to the other folds."""
-    if isinstance(detector, BaseDetector) and "calibration" in detector.get_params():
-        detector.set_params(calibration=0.0)  # its left-out scores are not asked for
+    _spare_calibration(detector)
     rows = take_rows(normal, np.flatnonzero(folds.normal != fold))
     with in_silence():
         detector = fit_quietly(detector, rows)
@@ -419,6 +449,14 @@ def _score_fold(detector, normal, other, folds, fold):
             _score(detector, rows, np.flatnonzero(fold_of == fold))
             for rows, fold_of in ((normal, folds.normal), (other, folds.other))
         ]
+
+
+def _spare_calibration(detector):
+    """Let a detector of ours do without the left-out scores that nobody asks for."""
+    if isinstance(detector, (LevelEnsemble, CalibratedDetector)):
+        detector.set_params(cv=2)  # folds of its own
+    elif isinstance(detector, BaseDetector) and "calibration" in detector.get_params():
+        detector.set_params(calibration=0.0)
 
 
 def _score(detector, rows, some):

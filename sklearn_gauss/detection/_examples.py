@@ -1,5 +1,6 @@
 """Normal rows, and examples of what is not normal: given, drawn, or perturbed ones."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from sklearn_gauss._base import count_rows, take_rows
+from sklearn_gauss._base import callers_level, count_rows, take_rows
 from sklearn_gauss._numerics.perturbations import PERTURBATIONS, perturbed
 
 __all__ = ["Examples", "Folds", "deal_folds", "find_examples"]
@@ -34,7 +35,14 @@ class Examples:
         Normal row that each was drawn on; -1 for none.
     groups : ndarray of int of shape (n,)
         Normal rows of a group are left out together.
+    other_groups : ndarray of int of shape (k,)
+        Groups of examples that were drawn on no normal row; they stay together as well.
     """
+
+    @property
+    def is_grouped(self):
+        """Whether some normal rows stay together."""
+        return len(np.unique(self.groups)) < len(self.groups)
 
     normal: Any
     other: Any
@@ -42,6 +50,7 @@ class Examples:
     kinds: np.ndarray
     source: np.ndarray
     groups: np.ndarray
+    other_groups: np.ndarray
 
 
 def find_examples(X, y=None, groups=None, defects=None):
@@ -89,7 +98,8 @@ def find_examples(X, y=None, groups=None, defects=None):
         kinds = np.append(kinds, np.full(count, "variation"))
         source = np.append(source, varied["source"])
         defective = np.append(defective, np.full(count, False))
-    return Examples(X, other, defective, kinds, source.astype(int), groups)
+    source = source.astype(int)
+    return Examples(X, other, defective, kinds, source, groups, np.arange(len(kinds)))
 
 
 def _labels(X, y):
@@ -97,10 +107,19 @@ def _labels(X, y):
     if y is None:
         return None
     y = np.asarray(y)
-    if y.ndim != 1 or y.dtype.kind not in "iufO":
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1:
         return None
-    values = y.tolist()
-    if not (all(value in (-1, 1) for value in values) and len(set(values)) == 2):
+    values = set(y.tolist())
+    if not (y.dtype.kind in "iufO" and values == {-1, 1}):
+        if len(values) == 2:
+            warnings.warn(
+                f"y has the values {sorted(map(str, values))}, which are no labels: rows "
+                "of label -1 among others of +1 are examples of anomalies. As it is, y "
+                "is ignored, and every row is taken as normal.",
+                UserWarning,
+                stacklevel=callers_level(),
+            )
         return None
     if len(y) != count_rows(X):
         raise ValueError(f"y has {len(y)} labels, but X {count_rows(X)} samples.")
@@ -111,11 +130,11 @@ def _split(X, y, groups):
     normal, other = np.flatnonzero(y == 1), np.flatnonzero(y == -1)
     source = np.full(len(other), -1)
     if groups is None:
-        own = np.arange(len(normal))
+        own, others = np.arange(len(normal)), np.arange(len(other))
     else:
-        own = groups[normal]
+        own, others = groups[normal], groups[other]
         first = {group: place for place, group in reversed(list(enumerate(own)))}
-        source = np.array([first.get(group, -1) for group in groups[other]])
+        source = np.array([first.get(group, -1) for group in others])
     return Examples(
         take_rows(X, normal),
         take_rows(X, other),
@@ -123,6 +142,7 @@ def _split(X, y, groups):
         np.full(len(other), "anomaly"),
         source,
         own,
+        others,
     )
 
 
@@ -148,6 +168,7 @@ class Folds:
     normal: np.ndarray
     other: np.ndarray
     count: int
+    is_grouped: bool
 
 
 def deal_folds(examples, cv):
@@ -165,6 +186,6 @@ def deal_folds(examples, cv):
         fold_of[held_out] = fold
     normal = fold_of[groups]
     source = examples.source
-    dealt = np.arange(len(source)) % count
+    dealt = np.unique(examples.other_groups, return_inverse=True)[1] % count
     other = np.where(source >= 0, normal[np.maximum(source, 0)], dealt)
-    return Folds(normal, other, count)
+    return Folds(normal, other, count, examples.is_grouped)

@@ -343,6 +343,8 @@ class LevelEnsemble(BaseDetector):
                     some = fold_of == fold
                     if some.any():
                         scores[some] = self._level_scores(detectors, rows[some])
+        if folds.is_grouped:  # rows were left out one by one
+            left_out = self.calibration_level_scores_ = normal
         every = np.full(left_out.shape[1], True)
         names = list(self.levels_)
         found = weigh(

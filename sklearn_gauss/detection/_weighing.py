@@ -26,7 +26,8 @@ class Weighing:
     weights : ndarray of shape (m,)
         Weight of each score.
     calibration_scores : ndarray of shape (n,)
-        Combined score of every normal row, by weights learned without its fold.
+        Combined score of every normal row; with "stacked" by weights learned without its
+        fold, on the scale of the final ones.
     selection : Bunch
         The report, as in `DetectorEnsemble`.
     """
@@ -62,7 +63,15 @@ def weigh(names, own, examples, folds, normal, other, left_out, *, rule):
     weighing : Weighing
     """
     bad = examples.defective
-    table = ScoreTable(normal, left_out, other[bad], examples.kinds[bad], other[~bad])
+    table = ScoreTable(
+        normal,
+        left_out,
+        other[bad],
+        examples.kinds[bad],
+        other[~bad],
+        folds.normal,
+        folds.other[bad],
+    )
     parts = _without_folds(table, folds, bad)
     weights = find_weights(table, rule, own)
     return Weighing(
@@ -73,32 +82,42 @@ def weigh(names, own, examples, folds, normal, other, left_out, *, rule):
 
 
 def _without_folds(table, folds, bad):
-    """The table without each fold, or all of it where nothing would be left to learn."""
+    """The table without each fold; None where it would hold no example."""
     parts = []
     for fold in range(folds.count):
         masks = folds.normal != fold, folds.other[bad] != fold, folds.other[~bad] != fold
-        enough = masks[0].any() and masks[1].any()
-        parts.append(table.take(*masks) if enough else table)
+        parts.append(table.take(*masks) if masks[1].any() else None)
     return parts
 
 
 def _calibration_scores(table, parts, folds, rule, own, weights):
     if rule != "stacked":  # nothing but scales, or one of a few, is learned
         return combined(table.left_out, weights)
-    scores = np.empty(len(table.left_out))
-    shift = _centre(table.left_out) @ weights
+    final = combined(table.left_out, weights)
+    scores = final.copy()
     for fold, part in enumerate(parts):
-        held_out, centre = folds.normal == fold, _centre(part.left_out)
-        found = find_weights(part, rule, own)
-        scores[held_out] = combined(table.left_out[held_out] - centre, found) + shift
+        if part is not None:
+            found = combined(table.left_out, find_weights(part, rule, own))
+            held_out = folds.normal == fold
+            scores[held_out] = _aligned(found, final)[held_out]
     return scores
 
 
-def _centre(scores):
-    """Means of the finite scores."""
+def _aligned(scores, others):
+    """Scores moved and scaled to the median and the quartiles of others of the same rows.
+
+    Means and deviations would follow a single far row, which only some folds have.
+    """
+    low, middle, high = np.quantile(_bounded(scores), [0.25, 0.5, 0.75])
+    least, centre, most = np.quantile(_bounded(others), [0.25, 0.5, 0.75])
+    scale = (most - least) / (high - low) if high > low and most > least else 1.0
+    return (scores - middle) * scale + centre
+
+
+def _bounded(scores):
+    """Scores with infinite ones as the least finite one."""
     finite = np.isfinite(scores)
-    sums = np.where(finite, scores, 0.0).sum(axis=0)
-    return sums / np.maximum(finite.sum(axis=0), 1)
+    return np.where(finite, scores, scores[finite].min() if finite.any() else 0.0)
 
 
 def _report(names, own, table, parts, folds, bad, weights):
@@ -128,12 +147,14 @@ def _held_out_auroc(table, parts, folds, bad, kinds, rule, own):
     for kind in kinds:
         of_kind = table.kinds == kind
         for fold, part in enumerate(parts):
+            if part is None:
+                continue
             known = (
                 part.kinds != kind if len(kinds) > 1 else np.full(len(part.kinds), True)
             )
             tested = of_kind & (folds.other[bad] == fold)
             held_out = folds.normal == fold
-            if not tested.any() or not known.any():
+            if not tested.any() or not known.any() or not held_out.any():
                 continue
             every = (
                 np.full(len(part.normal), True),

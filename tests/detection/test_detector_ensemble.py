@@ -155,10 +155,23 @@ def test_anomalies_are_left_out_with_the_rows_of_their_group(log):
     ids=["0 and 1", "1", "-1", "text", "numbers", "bool", "columns", "three"],
 )
 def test_other_labels_are_ignored(y):
+    """Of two values, which may be meant as labels, with a warning."""
     want = DetectorEnsemble(PAIR, cv=2).fit(X)
-    found = DetectorEnsemble(PAIR, cv=2).fit(X, y)
+    if y.ndim == 1 and len(np.unique(y)) == 2:
+        with pytest.warns(UserWarning, match="y has the values .* which are no labels"):
+            found = DetectorEnsemble(PAIR, cv=2).fit(X, y)
+    else:
+        found = DetectorEnsemble(PAIR, cv=2).fit(X, y)
     np.testing.assert_array_equal(found.weights_, want.weights_)
     np.testing.assert_array_equal(found.calibration_scores_, want.calibration_scores_)
+
+
+def test_a_column_of_labels_is_labels():
+    want = DetectorEnsemble(PAIR, cv=2).fit(LABELLED, LABELS)
+    for y in (np.asarray(LABELS)[:, None], pd.DataFrame({"y": LABELS})):
+        found = DetectorEnsemble(PAIR, cv=2).fit(LABELLED, y)
+        np.testing.assert_array_equal(found.weights_, want.weights_)
+        assert len(found.calibration_scores_) == len(want.calibration_scores_)
 
 
 def test_labels_of_other_rows_are_refused():
@@ -230,7 +243,15 @@ def reference(request):
     left_out[:, 0] = -np.sqrt(MahalanobisDetector().fit(X).calibration_mahalanobis_)
     left_out[:, 1] = KDEDetector(1.0).fit(X).calibration_scores_
     bad = np.arange(len(source)) < len(drawn["source"])
-    table = ScoreTable(normal, left_out, other[bad], drawn["kind"], other[~bad])
+    table = ScoreTable(
+        normal,
+        left_out,
+        other[bad],
+        drawn["kind"],
+        other[~bad],
+        fold_of,
+        fold_of[source[bad]],
+    )
     return ensemble, table, fold_of, fold_of[source[bad]], fold_of[source[~bad]]
 
 
@@ -242,6 +263,12 @@ def test_weights_are_those_of_scores_out_of_fold(reference):
     assert list(ensemble.selection_.weights.values()) == ensemble.weights_.tolist()
 
 
+def aligned(scores, others):
+    """Quartiles of one set of scores at those of another."""
+    spread = [np.subtract(*np.percentile(rows, [75, 25])) for rows in (scores, others)]
+    return (scores - np.median(scores)) * spread[1] / spread[0] + np.median(others)
+
+
 def test_calibration_scores_are_by_weights_without_the_fold(reference):
     ensemble, table, fold_of, of_bad, of_varied = reference
     want = table.left_out @ ensemble.weights_
@@ -249,24 +276,28 @@ def test_calibration_scores_are_by_weights_without_the_fold(reference):
         for fold in range(3):
             part = table.take(fold_of != fold, of_bad != fold, of_varied != fold)
             weights = find_weights(part, "stacked", np.full(3, True))
-            centre = part.left_out.mean(axis=0)
-            here = (table.left_out[fold_of == fold] - centre) @ weights
-            want[fold_of == fold] = here + table.left_out.mean(axis=0) @ ensemble.weights_
+            found, final = table.left_out @ weights, table.left_out @ ensemble.weights_
+            want[fold_of == fold] = aligned(found, final)[fold_of == fold]
     np.testing.assert_allclose(ensemble.calibration_scores_, want, rtol=1e-8)
     rank = math.ceil(61 * 0.95)
     np.testing.assert_allclose(ensemble.offset_, np.sort(want)[::-1][rank - 1], rtol=1e-8)
 
 
 def test_the_report_tells_what_each_score_finds(reference):
-    ensemble, table, *_ = reference
+    ensemble, table, fold_of, of_bad, _ = reference
     found = ensemble.selection_
     assert found.scores == ["gauss", "kernel", "forest"]
     assert found.kinds == ["pull", "push"]
     for i in range(3):
         for j, kind in enumerate(found.kinds):
-            scores = table.defective[table.kinds == kind, i]
-            labels = [1] * 60 + [0] * len(scores)
-            area = roc_auc_score(labels, [*table.normal[:, i], *scores])
+            areas, pairs = [], []
+            for fold in range(3):  # scores by different fits do not compare
+                good = table.normal[fold_of == fold, i]
+                bad = table.defective[(table.kinds == kind) & (of_bad == fold), i]
+                labels = [1] * len(good) + [0] * len(bad)
+                areas.append(roc_auc_score(labels, [*good, *bad]))
+                pairs.append(len(good) * len(bad))
+            area = np.average(areas, weights=pairs)
             assert found.auroc[i, j] == pytest.approx(area, abs=1e-12)
     np.testing.assert_allclose(found.mean_auroc, found.auroc.mean(axis=1))
     assert found.best == found.scores[np.argmax(found.mean_auroc)]
@@ -739,3 +770,109 @@ def test_other_columns_are_refused():
     fitted = DetectorEnsemble(PAIR, cv=2).fit(X)
     with pytest.raises(ValueError, match="X has 5 features, but DetectorEnsemble is"):
         fitted.predict(X[:, :5])
+
+
+# ------------------------------------------------------------- what reviews have found
+def grouped(seed, n_groups=30, size=5):
+    """Rows in groups of near copies."""
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(rng.normal(size=(n_groups, 10)), size, axis=0)
+    rows += 1e-3 * rng.normal(size=rows.shape)
+    return rows, np.repeat(np.arange(n_groups), size), rng.normal(size=(400, 10))
+
+
+@pytest.mark.parametrize("combine", ["best", "stacked"])
+@pytest.mark.parametrize("member", [MahalanobisDetector(), KDEDetector(1.0)])
+def test_groups_are_left_out_as_a_whole_for_the_threshold(combine, member):
+    rates = []
+    for seed in range(6):
+        rows, groups, unseen = grouped(seed)
+        fitted = DetectorEnsemble([("a", member)], combine=combine, target_fpr=0.1)
+        fitted.fit(rows, groups=groups)
+        rates.append((fitted.predict(unseen) == -1).mean())
+    assert np.mean(rates) < 0.13
+
+
+@pytest.mark.parametrize("n", [60, 200])
+def test_one_far_row_leaves_a_stacked_threshold_where_it_was(n):
+    rng = np.random.default_rng(n)
+    rows = rng.normal(size=(n, 4))
+    rows[0] += 30
+    bad = rng.normal(size=(300, 4)) + [5, 0, 0, 0]
+    member = [("gauss", MahalanobisDetector(shrinkage=0.0))]
+    found = {}
+    for combine in ("best", "stacked"):
+        fitted = DetectorEnsemble(member, combine=combine).fit(rows)
+        found[combine] = (fitted.predict(bad) == -1).mean()
+    assert found["best"] > 0.2
+    assert found["stacked"] == pytest.approx(found["best"], abs=1e-12)
+
+
+def test_examples_of_one_group_stay_in_one_fold():
+    """Five photographs of one normal object, called defective, cannot be told apart."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(45, 4))
+    rows[40:] = rows[40] + 1e-3 * rng.normal(size=(5, 4))
+    y = np.repeat([1, -1], [40, 5])
+    groups = np.append(np.arange(40), [99] * 5)
+    found = DetectorEnsemble(PAIR, cv=4).fit(rows, y, groups=groups).selection_
+    assert np.isnan(list(found.held_out_auroc.values())).all()
+
+
+def test_scores_of_different_fits_are_compared_within_folds():
+    class Shifted(BaseEstimator):
+        """Distances from the mean, and a number that only this fit has."""
+
+        def fit(self, X, y=None):
+            self.mean_, self.shift_ = X.mean(axis=0), 1e6 * X[0, 0]
+            return self
+
+        def score_samples(self, X):
+            return self.shift_ - np.abs(X - self.mean_).max(axis=1)
+
+    class Plain(Shifted):
+        def score_samples(self, X):
+            return -np.abs(X - self.mean_).max(axis=1)
+
+    found = DetectorEnsemble([("a", Shifted()), ("b", Plain())]).fit(X).selection_
+    np.testing.assert_allclose(found.auroc[0], found.auroc[1], atol=1e-3)
+
+
+def test_a_member_of_nan_is_named():
+    class Nothing(BaseEstimator):
+        def fit(self, X, y=None):
+            return self
+
+        def score_samples(self, X):
+            return np.where(X[:, 0] > 0, np.nan, 0.0)
+
+    with pytest.raises(ValueError, match="'empty' gave scores that are NaN"):
+        DetectorEnsemble([*PAIR, ("empty", Nothing())]).fit(X)
+
+
+def test_warnings_of_the_final_fit_are_heard_with_threads():
+    class Warns(BaseEstimator):
+        def fit(self, X, y=None):
+            warnings.warn("look here", UserWarning, stacklevel=2)
+            return self
+
+        def score_samples(self, X):
+            return X[:, 0]
+
+    ensemble = DetectorEnsemble([("a", Warns())], n_jobs=2)
+    with joblib.parallel_backend("threading"), pytest.warns(UserWarning, match="look here"):
+        ensemble.fit(X)
+
+
+def test_folds_of_a_member_are_not_folded_again():
+    class Counting(MahalanobisDetector):
+        fits = 0
+
+        def fit(self, X, y=None):
+            type(self).fits += 1
+            return super().fit(X)
+
+    steps = make_pipeline(FunctionTransformer(), Counting())
+    levels = LevelEnsemble(steps, levels={"all": slice(None)}, cv=10)
+    DetectorEnsemble([("levels", levels)], cv=4).fit(X)
+    assert Counting.fits == (1 + 10) + 4 * (1 + 2)

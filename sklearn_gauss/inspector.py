@@ -100,6 +100,12 @@ def make_inspector(
     (40,)
     """
     own = {"levels", "pooling", "n_channels", "grid"} & set(extractor)
+    unknown = sorted(set(extractor) - set(CNNFeatureExtractor().get_params()))
+    if unknown:
+        raise TypeError(
+            f"make_inspector: {', '.join(unknown)} is no parameter of its own or of "
+            "CNNFeatureExtractor."
+        )
     if isinstance(defects, str) and defects != "default":
         raise ValueError(
             f"defects must be 'default' or have a method draw, got {defects!r}."

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
@@ -17,6 +18,7 @@ from PIL import Image
 from sklearn_gauss.datasets import SyntheticDefects, make_inspection_images
 from sklearn_gauss.datasets._synthetic_kinds import SYNTHETIC_KINDS
 from sklearn_gauss.detection import DetectorEnsemble
+from sklearn_gauss.exceptions import CalibrationWarning
 from sklearn_gauss.inspector import make_inspector
 
 IMAGES = make_inspection_images("metal", n_train=20, n_good=6, size=32, random_state=0)
@@ -66,11 +68,6 @@ def test_parameters_reach_the_ensemble():
 def test_what_the_members_differ_in_is_refused(name):
     with pytest.raises(TypeError, match=f"make_inspector: the members differ in {name}"):
         make_inspector("tiny", **{name: "avg"})
-
-
-def test_what_is_no_parameter_is_refused():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'input_sise'"):
-        make_inspector("tiny", input_sise=32)
 
 
 def test_nested_parameters_are_found_by_name():
@@ -180,3 +177,46 @@ def test_on_drawn_images_stacked_is_no_worse_than_the_sum(tmp_path):
     for X, y in ((images, normal), (shown.test, shown.y_test)):
         areas = [roc_auc_score(y, d.score_samples(X)) for d in (stacked, plain)]
         assert areas[0] > areas[1] - 0.01
+
+
+# ------------------------------------------------------------- what reviews have found
+def test_members_share_no_parameter():
+    inspector = make_inspector("tiny").set_params(patch_kde__extractor__grid=7)
+    grids = {
+        name: member[0].grid
+        for name, member in inspector.estimators
+        if member[0].pooling == "none"
+    }
+    assert [name for name, grid in grids.items() if grid == 7] == ["patch_kde"]
+
+
+def test_what_is_no_parameter_or_no_defects_is_named():
+    with pytest.raises(TypeError, match="make_inspector: input_sise is no parameter"):
+        make_inspector(input_sise=3)
+    with pytest.raises(ValueError, match="defects must be 'default'"):
+        make_inspector(defects="none")
+    with pytest.raises(TypeError, match="defects is a class; make one"):
+        small(defects=SyntheticDefects).fit(IMAGES.train)
+    with pytest.raises(TypeError, match="pass a list of images"):
+        small().fit("folder")
+
+
+def test_copies_of_images_are_told():
+    with pytest.warns(
+        CalibrationWarning, match="15 of the 20 normal rows of X are exact"
+    ):
+        small().fit([*IMAGES.train[:5]] * 4)
+
+
+def test_a_column_of_images_is_images(tmp_path, fitted):
+    paths = []
+    for place, image in enumerate(IMAGES.test):
+        paths.append(str(tmp_path / f"{place}.png"))
+        Image.fromarray(image).save(paths[-1])
+    want = fitted.score_samples(paths)
+    np.testing.assert_array_equal(
+        fitted.score_samples(pd.DataFrame({"path": paths})), want
+    )
+    np.testing.assert_array_equal(
+        fitted.score_samples(np.array(paths, dtype=object)[:, None]), want
+    )

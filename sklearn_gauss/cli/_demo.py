@@ -22,6 +22,7 @@ from sklearn_gauss.datasets import (
 MARK = "sklearn-gauss-demo.json"
 COUNTS = {"n_train": 100, "n_good": 60, "n_defect": 60}
 TARGET_FPR = 0.05
+BACKBONE = "noisenet"
 # Less than the defaults: a minute is long for a first look.
 EFFORT = {"n_per_image": 1, "cv": 3}
 
@@ -62,7 +63,7 @@ def _claim(root, args):
 
 
 def _evaluate(folder, root, args):
-    network = {"backbone": "noisenet", "random_state": args.seed}
+    network = {"backbone": BACKBONE, "random_state": args.seed}
     fit = partial(fit_inspector, network=network, target_fpr=TARGET_FPR, **EFFORT)
     return evaluate(
         folder,

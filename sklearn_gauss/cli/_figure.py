@@ -32,8 +32,14 @@ def draw_evaluation(record, model, folder, scores, p_values):
     figure = Figure(figsize=(13, 13 if has_maps else 11), layout="constrained")
     figure.suptitle(_title(record), fontsize=13)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.55 if has_maps else 1.15))
-    left, right = top.subplots(1, 2, width_ratios=(1.6, 1))
-    detector = model.detector
+    _draw_rates(top, record, model.detector, folder, scores, p_values)
+    _draw_sheet(bottom, model, folder, scores, p_values)
+    return figure
+
+
+def _draw_rates(figure, record, detector, folder, scores, p_values):
+    """Draw the scores with the threshold, and the rates at other working points."""
+    left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
     ScoreDisplay.from_predictions(
         folder.y_test,
         scores,
@@ -42,19 +48,17 @@ def draw_evaluation(record, model, folder, scores, p_values):
         name="Scores of test images and the threshold",
         ax=left,
     )
-    if record["n_test_good"]:
-        WorkingPointDisplay.from_predictions(
-            folder.y_test,
-            p_values,
-            n_calibration=len(detector.calibration_scores_),
-            working_point=detector.target_fpr,
-            name="False-positive rate on test/good",
-            ax=right,
-        )
-    else:
+    if not record["n_test_good"]:
         right.set_axis_off()
-    _draw_sheet(bottom, model, folder, scores, p_values)
-    return figure
+        return
+    WorkingPointDisplay.from_predictions(
+        folder.y_test,
+        p_values,
+        n_calibration=len(detector.calibration_scores_),
+        working_point=detector.target_fpr,
+        name="False-positive rate on test/good",
+        ax=right,
+    )
 
 
 def _title(record):

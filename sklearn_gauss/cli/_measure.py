@@ -49,25 +49,32 @@ def measure(detector, scores, y_test, defect, *, train=None, seed=0):
         "fold_fpr": rate(folds),
         "recall": rate(flagged[~good]),
         "shift": shift(detector.calibration_scores_, scores[good]),
-        "defects": [
-            {
-                "defect": str(name),
-                **rate(flagged[defect == name]),
-                "auroc": auroc(scores[good], scores[defect == name]),
-            }
-            for name in np.unique(defect[~good])
-        ],
+        "defects": _by_defect(scores, flagged, good, defect),
     }
-    figures["notes"] = notes(figures)
+    figures["notes"] = [*_uncertified(detector, n_train), *notes(figures)]
+    return figures
+
+
+def _by_defect(scores, flagged, good, defect):
+    return [
+        {
+            "defect": str(name),
+            **rate(flagged[defect == name]),
+            "auroc": auroc(scores[good], scores[defect == name]),
+        }
+        for name in np.unique(defect[~good])
+    ]
+
+
+def _uncertified(detector, n_train):
+    """A note where no image can be flagged."""
     if np.isinf(detector.offset_):
-        figures["notes"].insert(
-            0,
+        yield (
             f"Nothing can be flagged: {n_train} training images cannot certify a "
             f"false-positive rate of {detector.target_fpr:.1%}, "
             f"{rows_needed(detector.target_fpr)} are needed. The rates below the AUROC "
-            "are 0 for this reason alone.",
+            "are 0 for this reason alone."
         )
-    return figures
 
 
 def auroc(good, bad):

@@ -10,41 +10,38 @@ import warnings
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
 import sklearn
-from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
 from sklearn_gauss._version import __version__
 from sklearn_gauss.cli._files import write_whole
+from sklearn_gauss.cli._model_checks import (
+    DETECTORS,
+    check_content,
+    check_extractors,
+    check_facts,
+    check_network,
+    check_scoring,
+    damaged,
+    probe,
+)
 from sklearn_gauss.cli._recipe import Model
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.datasets import SyntheticDefects
-from sklearn_gauss.detection import (
-    DetectorEnsemble,
-    LevelEnsemble,
-    MahalanobisDetector,
-    PatchGaussianDetector,
-    PatchKDEDetector,
-)
+from sklearn_gauss.detection import DetectorEnsemble
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
 FACTS = "sklearn_gauss.json"
-FORMAT = 2
+FORMAT = 3
 OWN = (
     CNNFeatureExtractor,
     DetectorEnsemble,
-    LevelEnsemble,
-    MahalanobisDetector,
-    PatchGaussianDetector,
-    PatchKDEDetector,
+    *DETECTORS,
     ShrinkageCovariance,
     SyntheticDefects,
 )
 # A Bunch is a dict; scikit-learn's are what the package's own types hold results in.
 TRUSTED = frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in (*OWN, Bunch))
-#: Largest relative change of the probe's features that other machines may cause.
-TOLERANCE = 0.01
 
 
 def import_skops():
@@ -75,12 +72,19 @@ def load_model(path, *, weights=None, device="auto", batch_size="auto"):
     """
     facts = _read_facts(path)
     _check_versions(path, facts)
+    check_facts(path, facts)
     content = _load_objects(path)
-    model = _check_content(path, content)
+    check_content(path, content)
+    model = Model(content)
     moved = {} if weights is None else {"weights": weights}
-    for extractor in model.extractors:
-        extractor.set_params(device=device, batch_size=batch_size, **moved)
-    _check_network(path, model, facts)
+    # A file says neither what is written to nor what the work is done on.
+    own = {"cache": None, "verbose": 0, "device": device, "batch_size": batch_size}
+    with damaged(path):
+        for extractor in model.extractors:
+            extractor.set_params(**own, **moved)
+    check_extractors(path, model.extractors)
+    check_network(path, model, facts)
+    check_scoring(path, model)
     return model, facts
 
 
@@ -100,7 +104,7 @@ def _facts(model, n_images):
         "levels": extractor.levels_,
         "n_images": n_images,
         "target_fpr": model.detector.target_fpr,
-        "probe": _probe(extractor),
+        "probe": [probe(each).tolist() for each in model.extractors],
     }
 
 
@@ -111,20 +115,17 @@ def _version(package):
         return None
 
 
-def _probe(extractor):
-    """Features of one fixed image: they tell whether a network is the same."""
-    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    return extractor.transform(image[None])[0].astype(float).tolist()
-
-
 def _read_facts(path):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            facts = json.loads(archive.read(FACTS))
-        if not isinstance(facts, dict) or "format" not in facts:
-            raise ValueError("no format is stated")
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a model of sklearn-gauss ({error}).") from error
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                facts = json.loads(archive.read(FACTS))
+            if not isinstance(facts, dict) or "format" not in facts:
+                raise ValueError("no format is stated")
+        except Exception as error:  # zipfile fails on damaged files in many ways
+            raise ValueError(
+                f"{path}: not a model of sklearn-gauss ({error})."
+            ) from error
     return facts
 
 
@@ -148,56 +149,11 @@ def _check_versions(path, facts):
 
 def _load_objects(path):
     skops = import_skops()
-    try:
+    with damaged(path):
         foreign = set(skops.get_untrusted_types(file=path)) - TRUSTED
         if not foreign:
             return skops.load(path, trusted=sorted(TRUSTED))
-    except Exception as error:  # skops fails on damaged files in many ways
-        raise ValueError(
-            f"{path}: damaged, or of another version ({type(error).__name__}: {error})."
-        ) from error
     raise ValueError(
         f"{path}: refused, it holds what no model of sklearn-gauss does: "
         f"{', '.join(sorted(foreign))}."
     )
-
-
-def _check_content(path, content):
-    if isinstance(content, DetectorEnsemble):
-        members = getattr(content, "estimators_", None)
-        right = bool(members) and all(map(_is_chain, members))
-    else:
-        right = _is_chain(content) and isinstance(content[-1], LevelEnsemble)
-    if not right:
-        raise ValueError(f"{path}: not a model of sklearn-gauss (other content).")
-    return Model(content)
-
-
-def _is_chain(estimator):
-    """Whether it is an extractor of a named network and a detector behind it."""
-    return (
-        isinstance(estimator, Pipeline)
-        and len(estimator) == 2
-        and isinstance(estimator[0], CNNFeatureExtractor)
-        and isinstance(estimator[0].backbone, str)
-        and isinstance(estimator[1], OWN)
-    )
-
-
-def _check_network(path, model, facts):
-    """Build the network and compare what it makes of the probe."""
-    try:
-        found = np.array(_probe(model.extractors[0]))
-    except (ValueError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: its network cannot be built: {error}") from error
-    known = np.array(facts.get("probe"), dtype=float)
-    same = found.shape == known.shape and (
-        np.linalg.norm(found - known) <= TOLERANCE * np.linalg.norm(known)
-    )
-    if not same:
-        raise ValueError(
-            f"{path}: {facts.get('backbone')!r} gives other features than when the model "
-            f"was fitted (torch {facts.get('torch')}, torchvision "
-            f"{facts.get('torchvision')}, timm {facts.get('timm')}). Fit it again, with "
-            "weights from a local file."
-        )

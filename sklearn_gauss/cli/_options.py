@@ -171,6 +171,11 @@ def _add_network(parser):
         help="a local .safetensors or state dict; 'default': the bundled ones, or the "
         "library's own (downloaded at first use); 'none': random",
     )
+    _add_input(group)
+    _add_machine(parser)
+
+
+def _add_input(group):
     for name in ("mean", "std"):
         group.add_argument(
             f"--{name}",
@@ -187,7 +192,6 @@ def _add_network(parser):
         default=argparse.SUPPRESS,
         help="side of the images the network sees (default: the backbone's own)",
     )
-    _add_machine(parser)
 
 
 def _add_machine(parser):

@@ -124,17 +124,34 @@ def _scores(model, rows):
     """Scores of the rows, 0 for an image that has none."""
     try:
         return model.scores([row.path for row in rows])
-    except (ImageReadError, ValueError):  # of some image: ask one by one
-        pass
+    except ImageReadError:
+        return _scores_of_readable(model, rows)
+    except ValueError:  # of some image, of which it is not known
+        return np.array([_attempt(model.scores, row) for row in rows])
+
+
+def _scores_of_readable(model, rows):
+    """Find what cannot be read with one extractor alone, and score the others at once."""
+    for row in rows:
+        _attempt(model.extractors[0].transform, row)
+    readable = [row for row in rows if not row.reason]
+    if len(readable) == len(rows):  # what could not be read can be now, or can at times
+        return np.array([_attempt(model.scores, row) for row in rows])
     scores = np.zeros(len(rows))
-    for place, row in enumerate(rows):
-        try:
-            scores[place] = model.scores([row.path])[0]
-        except ImageReadError as error:
-            row.reason = str(error).removeprefix(f"{row.path}: ")
-        except ValueError as error:  # features that are not finite, say
-            row.reason = " ".join(str(error).split())
+    if readable:
+        scores[[not row.reason for row in rows]] = _scores(model, readable)
     return scores
+
+
+def _attempt(run, row):
+    """What ``run`` makes of an image; 0, and a reason in its row, where it cannot."""
+    try:
+        return run([row.path])[0]
+    except ImageReadError as error:
+        row.reason = str(error).removeprefix(f"{row.path}: ")
+    except ValueError as error:  # features that are not finite, say
+        row.reason = " ".join(str(error).split())
+    return 0.0
 
 
 @contextlib.contextmanager

@@ -128,7 +128,18 @@ class DrawnImage:
         -------
         drawn : ndarray of shape (height, width, channels), dtype uint8
             A copy with the defect.
+
+        Raises
+        ------
+        ValueError
+            If they are no such array.
         """
+        pixels = np.asarray(pixels)
+        if pixels.ndim != 3 or pixels.dtype != np.uint8:
+            raise ValueError(
+                "pixels must be uint8 of shape (height, width, channels), got "
+                f"{pixels.dtype} of shape {pixels.shape}."
+            )
         return self._draw(pixels)[0]
 
     def mask(self, size=None):

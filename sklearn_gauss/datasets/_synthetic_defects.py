@@ -87,8 +87,9 @@ class SyntheticDefects(BaseEstimator):
     an image cannot show at all, such as a blur on a uniform surface, is replaced by a
     local change of brightness; the label remains the kind that was asked for.
 
-    Kinds are dealt out evenly, in a random order, and two defects of the same image
-    differ in kind unless there are fewer kinds than ``n_per_image``. For a given number
+    Kinds are dealt out in their shares, in a random order. Where these are equal, two
+    defects of the same image differ in kind unless there are fewer kinds than
+    ``n_per_image``. For a given number
     per image, a drawing depends on the parameters and its image's place in ``X``, and on
     no other image.
 
@@ -281,11 +282,13 @@ def _sequence(X):
 
 
 def _deal(weights, n_images, each, seed):
-    """Kinds by number (n_images, each): in their shares, different in each image.
+    """Kinds by number (n_images, each), in their shares.
 
-    The kind with the most credit is next, any of those that have the same.
+    Where these are equal, those of an image are different ones. The kind with the most
+    credit is next, any of those that have the same.
     """
     rng, credit = np.random.default_rng(seed), np.zeros(len(weights))
+    alike = np.ptp(weights) == 0
     dealt = np.empty((n_images, each), dtype=int)
     for row in dealt:
         used = np.zeros(len(weights), dtype=bool)
@@ -294,6 +297,6 @@ def _deal(weights, n_images, each, seed):
             luck = 1e-6 * rng.random(len(weights))
             row[turn] = np.argmax(np.where(used, -np.inf, credit + luck))
             credit[row[turn]] -= 1
-            used[row[turn]] = True
+            used[row[turn]] = alike
             used &= not used.all()
     return dealt

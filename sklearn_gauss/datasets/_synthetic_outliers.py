@@ -102,6 +102,11 @@ class SyntheticOutliers(BaseEstimator):
                 f"kinds must be 'all' or a list of names out of {list(PERTURBATIONS)}, "
                 f"got {self.kinds!r}."
             )
+        if np.ndim(X) != 2:
+            raise ValueError(
+                "SyntheticOutliers perturbs rows of features (n_samples, n_features); "
+                f"X has {np.ndim(X)} dimension(s). On images, SyntheticDefects draws."
+            )
         rows = check_array(
             X, dtype=[np.float64, np.float32], input_name="X", ensure_min_samples=2
         )

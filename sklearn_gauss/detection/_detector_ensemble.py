@@ -1,12 +1,9 @@
 """DetectorEnsemble: choose or stack detectors without a single anomaly."""
 
 import os
-import warnings
 from typing import ClassVar
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.base import clone
 from sklearn.utils import Bunch
 
 from sklearn_gauss._base import (
@@ -21,26 +18,12 @@ from sklearn_gauss._base import (
     check_rows,
     count_rows,
     fit_context,
-    take_rows,
 )
 from sklearn_gauss._numerics.stacking import RULES, combined
-from sklearn_gauss.detection._calibrated import CalibratedDetector
 from sklearn_gauss.detection._examples import deal_folds, find_examples
-from sklearn_gauss.detection._held_out import fit_quietly, in_silence
-from sklearn_gauss.detection._level_ensemble import LevelEnsemble
-from sklearn_gauss.detection._member_scores import (
-    left_out_scores,
-    score_names,
-    scores_of,
-)
-from sklearn_gauss.detection._shared_steps import (
-    behind,
-    key_of,
-    leading,
-    split_steps,
-    whole,
-    with_levels,
-)
+from sklearn_gauss.detection._member_fits import alike, fit_members
+from sklearn_gauss.detection._member_scores import scores_of
+from sklearn_gauss.detection._shared_steps import behind, leading
 from sklearn_gauss.detection._weighing import weigh
 
 
@@ -243,24 +226,15 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         X = self._check(X, reset=True)
         examples = find_examples(X, y, groups, self.defects)
         folds = deal_folds(examples, self.cv)
-        parts = self._fit_members(examples, folds)
-        self.score_names_ = [name for part in parts for name in part.names]
-        self._widths = [len(part.names) for part in parts]
-        own = np.concatenate([np.arange(width) == 0 for width in self._widths])
-        normal, other, left_out = (
-            np.column_stack([getattr(part, name) for part in parts])
-            for name in ("normal", "other", "left_out")
-        )
-        found = weigh(
-            self.score_names_,
-            own,
+        fits = fit_members(
+            self.estimators,
             examples,
             folds,
-            normal,
-            other,
-            left_out,
-            rule=self.combine,
+            columns=getattr(self, "feature_names_in_", ()),
+            n_jobs=self.n_jobs,
         )
+        self._keep(fits)
+        found = weigh(fits, examples, folds, rule=self.combine)
         self.weights_, self.selection_ = found.weights, found.selection
         self.calibration_scores_ = found.calibration_scores
         self._set_threshold(self.target_fpr)
@@ -282,6 +256,17 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         self._check_is_fitted()
         return self._member_scores(self._check(X), np.full(len(self.weights_), True))
 
+    def _keep(self, fits):
+        """Set what is known of the members."""
+        self.estimators_ = [fit.detector for fit in fits]
+        names = [name for name, _ in self.estimators]
+        members = dict(zip(names, self.estimators_, strict=True))
+        self.named_estimators_ = Bunch(**members)
+        self.score_names_ = [name for fit in fits for name in fit.names]
+        self._widths = [len(fit.names) for fit in fits]
+        self._keys = [fit.key for fit in fits]
+        self._n_leading = [fit.n_leading for fit in fits]
+
     def _scores(self, X):
         counts = self.weights_ != 0
         return combined(self._member_scores(X, counts), self.weights_)
@@ -294,74 +279,16 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
             needed[stop - width : stop].any()
             for width, stop in zip(self._widths, stops, strict=True)
         ]
-        for alike in _alike(self._keys):
-            alike = [i for i in alike if wanted[i]]
-            if not alike:
+        for places in alike(self._keys):
+            places = [i for i in places if wanted[i]]
+            if not places:
                 continue
-            front = leading(self.estimators_[alike[0]], self._n_leading[alike[0]])
+            front = leading(self.estimators_[places[0]], self._n_leading[places[0]])
             features = X if front is None else front.transform(X)
-            for i in alike:
+            for i in places:
                 rest = behind(self.estimators_[i], self._n_leading[i])
                 blocks[i] = scores_of(rest, features)
         return np.column_stack(blocks)
-
-    def _fit_members(self, examples, folds):
-        """Fit all members; those with the same leading steps one after another."""
-        members = [detector for _, detector in self.estimators]
-        self._n_leading = [split_steps(member) for member in members]
-        fronts = [leading(*pair) for pair in zip(members, self._n_leading, strict=True)]
-        self._keys = [key_of(front) for front in fronts]
-        parts, fitted = [None] * len(members), [None] * len(members)
-        for alike in _alike(self._keys):
-            found = self._fit_alike([members[i] for i in alike], alike, examples, folds)
-            for i, (part, detector) in zip(alike, found, strict=True):
-                parts[i], fitted[i] = part, detector
-        self.estimators_ = fitted
-        names = [name for name, _ in self.estimators]
-        self.named_estimators_ = Bunch(**dict(zip(names, fitted, strict=True)))
-        return parts
-
-    def _fit_alike(self, members, places, examples, folds):
-        """Fit members with the same leading steps, whose output lives as long as this."""
-        count = self._n_leading[places[0]]
-        front, normal, other = _features(leading(members[0], count), examples)
-        columns, found = getattr(self, "feature_names_in_", ()), []
-        for member, place in zip(members, places, strict=True):
-            rest = with_levels(behind(member, count), front, columns)
-            name = self.estimators[place][0]
-            part, detector = self._fit_member(name, rest, normal, other, folds)
-            found.append((part, whole(member, count, front, detector)))
-        return found
-
-    def _fit_member(self, name, detector, normal, other, folds):
-        """Scores of a member in folds, and the one that is fitted to all normal rows."""
-        fitted = fit_quietly(clone(detector), normal)  # here, where warnings are heard
-        left_out = left_out_scores(fitted, count_rows(normal))
-        with warnings.catch_warnings():  # threads would leave each other's filters behind
-            held_out = Parallel(n_jobs=self.n_jobs)(
-                delayed(_score_fold)(clone(detector), normal, other, folds, fold)
-                for fold in range(folds.count)
-            )
-        of_normal, of_other = map(np.concatenate, zip(*held_out, strict=True))
-        by_fold = np.empty_like(of_normal), np.empty_like(of_other)
-        for scores, ordered, fold in zip(
-            by_fold, (of_normal, of_other), (folds.normal, folds.other), strict=True
-        ):
-            scores[np.argsort(fold, kind="stable")] = ordered
-        for scores in (*by_fold, by_fold[0] if left_out is None else left_out):
-            if np.isnan(scores).any():
-                raise ValueError(
-                    f"estimators: {name!r} gave scores that are NaN, which do not "
-                    "compare with any."
-                )
-        if left_out is None or folds.is_grouped:  # it leaves out rows, and no groups
-            left_out = by_fold[0]
-        return Bunch(
-            names=score_names(name, fitted),
-            normal=by_fold[0],
-            other=by_fold[1],
-            left_out=left_out,
-        ), fitted
 
     def _check(self, X, *, reset=False):
         """Rows of numbers, checked; images or paths as they are, for the members."""
@@ -399,19 +326,14 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         except ValueError as error:
             raise ValueError(f"estimators: {error}") from error
         for name, member in pairs:
-            if not hasattr(member, "fit") or not hasattr(member, "score_samples"):
+            lacks = [m for m in ("fit", "score_samples") if not hasattr(member, m)]
+            if lacks:
                 raise TypeError(
-                    f"estimators: {name!r} is a {type(member).__name__}, which lacks fit "
-                    "or score_samples."
+                    f"estimators: {name!r} is a {type(member).__name__}, which lacks "
+                    f"{' and '.join(lacks)} (LocalOutlierFactor needs novelty=True)."
                 )
-
-
-def _alike(keys):
-    """Places of members with the same leading steps, which come one after another."""
-    return [
-        [place for place, other in enumerate(keys) if other == key]
-        for key in dict.fromkeys(keys)
-    ]
+        if isinstance(self.defects, type):
+            raise TypeError(f"defects is a class; make one: {self.defects.__name__}().")
 
 
 def _images_of_column(X):
@@ -429,37 +351,3 @@ def _is_row(item):
     if isinstance(item, (list, tuple)):
         return all(isinstance(value, Real) for value in item)
     return getattr(item, "ndim", None) == 1
-
-
-def _features(front, examples):
-    """The leading steps, fitted, and what they make of normal rows and examples."""
-    if front is None:
-        return None, examples.normal, examples.other
-    front = clone(front).fit(examples.normal)
-    return front, front.transform(examples.normal), front.transform(examples.other)
-
-
-def _score_fold(detector, normal, other, folds, fold):
-    """Scores of the normal rows and examples of a fold by a fit to the other folds."""
-    _spare_calibration(detector)
-    rows = take_rows(normal, np.flatnonzero(folds.normal != fold))
-    with in_silence():
-        detector = fit_quietly(detector, rows)
-        return [
-            _score(detector, rows, np.flatnonzero(fold_of == fold))
-            for rows, fold_of in ((normal, folds.normal), (other, folds.other))
-        ]
-
-
-def _spare_calibration(detector):
-    """Let a detector of ours do without the left-out scores that nobody asks for."""
-    if isinstance(detector, (LevelEnsemble, CalibratedDetector)):
-        detector.set_params(cv=2)  # folds of its own
-    elif isinstance(detector, BaseDetector) and "calibration" in detector.get_params():
-        detector.set_params(calibration=0.0)
-
-
-def _score(detector, rows, some):
-    if not some.size:
-        return np.empty((0, len(score_names("", detector))))
-    return scores_of(detector, take_rows(rows, some))

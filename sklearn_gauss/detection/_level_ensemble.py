@@ -82,7 +82,8 @@ class LevelEnsemble(BaseDetector):
         ``-score_samples`` of detectors without one. "log_density" adds
         ``score_samples``: the log-density of independent levels. "stacked" is a weighted
         sum like "sum", with weights of either sign learned from examples of defects, as
-        in `DetectorEnsemble`: rows of label -1 in ``fit``, or perturbed ones.
+        in `DetectorEnsemble`: rows of label -1 in ``fit``, or perturbed ones. These say
+        little about defects of images; without drawn or real ones, "sum" is safer.
     target_fpr : float in (0, 1), default=0.05
         Share of unseen normal rows that may be flagged.
     cv : int, default=50
@@ -345,11 +346,16 @@ class LevelEnsemble(BaseDetector):
                         scores[some] = self._level_scores(detectors, rows[some])
         if folds.is_grouped:  # rows were left out one by one
             left_out = self.calibration_level_scores_ = normal
-        every = np.full(left_out.shape[1], True)
-        names = list(self.levels_)
-        found = weigh(
-            names, every, examples, folds, normal, other, left_out, rule="stacked"
-        )
+        fits = [
+            Bunch(
+                names=[name],
+                normal=normal[:, [place]],
+                other=other[:, [place]],
+                left_out=left_out[:, [place]],
+            )
+            for place, name in enumerate(self.levels_)
+        ]
+        found = weigh(fits, examples, folds, rule="stacked")
         self.level_weights_, self.selection_ = found.weights, found.selection
         self.calibration_scores_ = found.calibration_scores
 

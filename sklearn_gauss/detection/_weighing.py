@@ -37,24 +37,19 @@ class Weighing:
     selection: Bunch
 
 
-def weigh(names, own, examples, folds, normal, other, left_out, *, rule):
+def weigh(fits, examples, folds, *, rule):
     """Learn the weights of m scores.
 
     Parameters
     ----------
-    names : list of str of length m
-        Names of the scores.
-    own : ndarray of bool of shape (m,)
-        Which ones are those of members as a whole.
+    fits : list of objects with ``names``, ``normal``, ``other`` and ``left_out``
+        Names of k scores, of which the first is the member's own; scores (n, k) of normal
+        rows and (l, k) of examples under fits without their fold; and of normal rows
+        under the fits nearest to the final one.
     examples : Examples
         Whose rows were scored.
     folds : Folds
         The fold that each row was left out with.
-    normal, left_out : ndarray of shape (n, m)
-        Scores of normal rows under fits without their fold; and under the fits nearest
-        to the final one.
-    other : ndarray of shape (k, m)
-        Scores of the examples under fits without their fold.
     rule : {"best", "sum", "stacked"}
         How to combine.
 
@@ -62,6 +57,12 @@ def weigh(names, own, examples, folds, normal, other, left_out, *, rule):
     -------
     weighing : Weighing
     """
+    names = [name for fit in fits for name in fit.names]
+    own = np.concatenate([np.arange(len(fit.names)) == 0 for fit in fits])
+    normal, other, left_out = (
+        np.column_stack([getattr(fit, scores) for fit in fits])
+        for scores in ("normal", "other", "left_out")
+    )
     bad = examples.defective
     table = ScoreTable(
         normal,

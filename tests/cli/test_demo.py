@@ -10,8 +10,10 @@ from sklearn_gauss.datasets import load_inspection_folder
 @pytest.fixture(autouse=True)
 def few_images(request, monkeypatch):
     if "in_full" not in request.function.__name__:
-        counts = {"n_train": 20, "n_good": 4, "n_defect": 6, "size": 48}
+        counts = {"n_train": 12, "n_good": 2, "n_defect": 5, "size": 32}
         monkeypatch.setattr(_demo, "COUNTS", counts)
+        monkeypatch.setattr(_demo, "BACKBONE", "tiny")
+        monkeypatch.setitem(_demo.EFFORT, "cv", 2)
 
 
 def test_demo_in_full_finds_defects_and_keeps_its_rate(run, tmp_path):

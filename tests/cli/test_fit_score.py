@@ -18,8 +18,13 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_gauss.cli import _model_file
 from sklearn_gauss.cli._model_file import FACTS, load_model
-from sklearn_gauss.datasets import load_inspection_folder
-from sklearn_gauss.detection import DetectorEnsemble, LevelEnsemble
+from sklearn_gauss.covariance import ShrinkageCovariance
+from sklearn_gauss.datasets import SyntheticDefects, load_inspection_folder
+from sklearn_gauss.detection import (
+    DetectorEnsemble,
+    LevelEnsemble,
+    MahalanobisDetector,
+)
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
 TINY = ("--recipe", "levels", "--backbone", "tiny", "--input-size", "32")
@@ -316,7 +321,7 @@ def test_other_content_is_refused(fails, model, images, content):
 
 
 def test_another_format_is_refused(fails, model, images, tmp_path):
-    for number in (1, 99):
+    for number in (1, 2, 99):
         change(model, tmp_path / "new.skops", format=number, sklearn_gauss="9.9")
         line = fails("score", "new.skops", images)
         assert f"new.skops: a model of format {number}, written by sklearn_gauss" in line
@@ -335,7 +340,7 @@ def test_another_version_is_said(run, model, images, tmp_path):
 
 
 def test_another_network_is_refused(fails, model, images, tmp_path):
-    probe = np.ones(336).tolist()
+    probe = [np.ones(336).tolist()]
     change(model, tmp_path / "other.skops", probe=probe, torch="1.0")
     line = fails("score", "other.skops", images)
     assert "'tiny' gives other features than when the model was fitted (torch 1.0" in line
@@ -345,6 +350,113 @@ def test_a_damaged_model(fails, model, images, tmp_path):
     with zipfile.ZipFile(model) as old, zipfile.ZipFile(tmp_path / "d.skops", "w") as new:
         new.writestr(FACTS, old.read(FACTS))
     assert "d.skops: damaged, or of another version" in fails("score", "d.skops", images)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"target_fpr": "0.05"},
+        {"target_fpr": 0},
+        {"target_fpr": float("nan")},
+        {"target_fpr": None},
+        {"probe": None},
+        {"probe": [1.0]},
+        {"probe": [["a"]]},
+    ],
+    ids=str,
+)
+def test_facts_of_other_types_are_refused(fails, model, images, tmp_path, facts):
+    change(model, tmp_path / "m.skops", **facts)
+    assert "m.skops: damaged" in fails("score", "m.skops", images)
+
+
+@pytest.fixture
+def altered(model):
+    """Change the estimator of a model and write it to a file; returns its name."""
+
+    def altered(alter):
+        estimator = load_model(model)[0].estimator
+        alter(estimator)
+        plant(estimator, model, "altered.skops")
+        return "altered.skops"
+
+    return altered
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (1, "calibration_scores_"),
+        (1, "offset_"),
+        (1, "detectors_"),
+        (1, "levels_"),
+        (0, "seed_"),
+        (0, "input_size_"),
+        (0, "levels_"),
+    ],
+)
+@pytest.mark.parametrize("value", [None, "text", [], {}])
+def test_what_scoring_needs_is_looked_for(fails, images, altered, step, name, value):
+    def alter(estimator):
+        if value is None:
+            vars(estimator[step]).pop(name)
+        else:
+            setattr(estimator[step], name, value)
+
+    line = fails("score", altered(alter), images)
+    assert "altered.skops: " in line
+    assert "unexpected" not in line
+
+
+def test_scores_that_are_no_numbers_are_refused(fails, images, altered):
+    def alter(estimator):
+        estimator[1].calibration_scores_ = np.full(3, np.nan)
+
+    assert "altered.skops: damaged" in fails("score", altered(alter), images)
+
+
+def test_a_file_does_not_say_where_to_write(run, images, altered, tmp_path):
+    def alter(estimator):
+        estimator[0].set_params(cache=str(tmp_path / "elsewhere"), verbose=1)
+
+    code, _, err = run("score", altered(alter), images)
+    assert (code, err) == (1, "")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"backbone_options": {"a": 1}}, {"max_pixels": 10**12}, {"cache_limit": 9}],
+    ids=str,
+)
+def test_options_that_the_command_lacks_are_refused(fails, images, altered, option):
+    line = fails("score", altered(lambda model: model[0].set_params(**option)), images)
+    assert f"refused, no model of sklearn-gauss sets {', '.join(option)}" in line
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        CNNFeatureExtractor("tiny"),
+        SyntheticDefects(),
+        DetectorEnsemble([]),
+        ShrinkageCovariance(),
+        MahalanobisDetector(),
+    ],
+    ids=lambda last: type(last).__name__,
+)
+def test_the_last_step_of_levels_is_a_level_ensemble(fails, images, altered, last):
+    def alter(estimator):
+        estimator.steps[1] = ("detector", last)
+
+    assert "other content" in fails("score", altered(alter), images)
+
+
+def test_levels_have_no_detectors_but_gaussians(fails, images, altered):
+    def alter(estimator):
+        estimator[1].detectors_[0] = DetectorEnsemble([])
+
+    assert "other content" in fails("score", altered(alter), images)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from PIL import Image
 
 from sklearn_gauss.cli import _model_file
 from sklearn_gauss.cli._model_file import FACTS, load_model
+from sklearn_gauss.cli._recipe import Model
 from sklearn_gauss.datasets import SyntheticDefects, load_inspection_folder
+from sklearn_gauss.detection import DetectorEnsemble
 from sklearn_gauss.inspector import make_inspector
 
 TINY = ("--backbone", "tiny", "--input-size", "32")
@@ -142,6 +144,117 @@ def test_what_cannot_be_read_is_a_row(run, inspector, test_images, tmp_path):
     _, out, _ = run("score", inspector, "--format", "json", args[0], args[2])
     for row, alone in zip((first, last), json.loads(out), strict=True):
         assert row["score"] == pytest.approx(alone["score"], rel=1e-5)
+
+
+def test_the_readable_ones_are_scored_in_one_call(
+    run, inspector, test_images, tmp_path, monkeypatch
+):
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    calls, scores = [], Model.scores
+
+    def count(model, images):
+        calls.append(len(images))
+        return scores(model, images)
+
+    monkeypatch.setattr(Model, "scores", count)
+    assert run("score", inspector, *test_images[:5], "broken.png", "gone.png")[0] == 2
+    assert calls == [1, 7, 5]  # the probe, all, and what can be read
+
+
+@pytest.fixture
+def altered(inspector):
+    """Change an inspector and write it to a file; returns its name."""
+
+    def altered(alter):
+        estimator = load_model(inspector)[0].estimator
+        alter(estimator)
+        skops.io.dump(estimator, "altered.skops")
+        with (
+            zipfile.ZipFile(inspector) as old,
+            zipfile.ZipFile("altered.skops", "a") as new,
+        ):
+            new.writestr(FACTS, old.read(FACTS))
+        return "altered.skops"
+
+    return altered
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights_", "score_names_", "estimators_", "calibration_scores_", "offset_",
+     "_widths", "_keys", "_n_leading"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [None, "text", ["text"]], ids=repr)
+def test_what_scoring_needs_is_looked_for(fails, tmp_path, altered, name, value):
+    def alter(estimator):
+        if value is None:
+            vars(estimator).pop(name)
+        else:
+            setattr(estimator, name, value)
+
+    line = fails("score", altered(alter), tmp_path)
+    assert "altered.skops: damaged" in line or "other content" in line
+
+
+def test_members_hold_what_scoring_needs(fails, tmp_path, altered):
+    def alter(estimator):
+        detector = estimator.estimators_[-1][1]
+        for name in [n for n in vars(detector) if n not in detector.get_params()]:
+            delattr(detector, name)
+        estimator.weights_ = np.ones_like(estimator.weights_)
+
+    assert "altered.skops: damaged" in fails("score", altered(alter), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed_", 9),
+        ("weights_sha256_", "0" * 64),
+        ("backbone", "noisenet"),
+        ("weights", None),
+        ("mean_", (0.1, 0.1, 0.1)),
+        ("std", [0.1, 0.1, 0.1]),
+        ("input_size_", (64, 64)),
+    ],
+)
+def test_extractors_that_differ_are_refused(fails, tmp_path, altered, name, value):
+    def alter(estimator):
+        setattr(estimator.estimators_[-1][0], name, value)
+
+    line = fails("score", altered(alter), tmp_path)
+    assert f"altered.skops: damaged, its extractors differ in {name}." in line
+
+
+def test_every_extractor_is_probed(fails, tmp_path, inspector, altered):
+    def alter(estimator):
+        extractor = estimator.estimators_[-1][0]
+        extractor.n_channels -= 1
+        extractor._fitted_parameters["n_channels"] -= 1
+
+    line = fails("score", altered(alter), tmp_path)
+    assert "gives other features than when the model was fitted" in line
+    with zipfile.ZipFile(inspector) as archive:
+        probes = json.loads(archive.read(FACTS))["probe"]
+    assert len(probes) == len(load_model(inspector)[0].extractors) > 1
+
+
+def test_no_extractor_says_where_to_write(run, test_images, tmp_path, altered):
+    def alter(estimator):
+        for member in estimator.estimators_:
+            member[0].cache = str(tmp_path / "elsewhere")
+
+    code, _, err = run("score", altered(alter), *test_images[:2])
+    assert code in (0, 1)
+    assert err == ""
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_no_member_is_an_ensemble_of_members(fails, tmp_path, altered):
+    def alter(estimator):
+        estimator.estimators_[0].steps[1] = ("detector", DetectorEnsemble([]))
+
+    assert "other content" in fails("score", altered(alter), tmp_path)
 
 
 def test_two_images_are_too_few(fails, few):

@@ -596,3 +596,31 @@ def test_variations_scale_and_may_be_left_out():
     assert len(set(many.source.tolist())) == 150
     with pytest.raises(ValueError, match="variation"):
         SyntheticDefects(variation=-1.0).vary([image])
+
+
+# ------------------------------------------------------------- what reviews have found
+def test_shares_of_a_mix_hold_for_several_defects_an_image():
+    image = np.full((40, 40, 3), 120, dtype=np.uint8)
+    mix = {"scratch": 8, "stain": 1, "blur": 1}
+    kind = SyntheticDefects(mix, n_per_image=3).draw([image] * 40).kind
+    counts = [(kind == name).sum() for name in mix]
+    assert counts == [96, 12, 12]
+
+
+@pytest.mark.parametrize("seed", [-1, None, "a", 1.7, True])
+def test_seeds_are_checked_at_once(seed):
+    with pytest.raises(ValueError, match="seed must be an integer"):
+        DrawnImage(np.zeros((9, 9, 3), np.uint8), "stain", seed=seed)
+
+
+def test_pixels_of_another_shape_or_type_are_refused():
+    drawn = DrawnImage(np.zeros((30, 30, 3), np.uint8), "stain")
+    for pixels in (np.zeros((30, 30), np.uint8), np.zeros((30, 30, 3))):
+        with pytest.raises(ValueError, match="pixels must be uint8 of shape"):
+            drawn.draw_on(pixels)
+
+
+def test_a_tensor_of_rows_is_refused_as_rows():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="flat rows"):
+        SyntheticDefects().draw(torch.zeros(4, 100))

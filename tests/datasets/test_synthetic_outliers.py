@@ -73,3 +73,14 @@ def test_refuses():
         SyntheticOutliers(n_per_row=0).draw(X)
     with pytest.raises(ValueError, match="NaN"):
         SyntheticOutliers().draw([[np.nan, 1.0], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="minimum of 2"):
+        SyntheticOutliers().draw(X[:1])
+    with pytest.raises(ValueError, match="On images, SyntheticDefects draws"):
+        SyntheticOutliers().draw(np.zeros((3, 8, 8, 3)))
+
+
+def test_large_numbers_of_single_precision_stay_finite():
+    X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32) * 1e37
+    drawn = SyntheticOutliers().draw(X).X
+    assert drawn.dtype == np.float32
+    assert np.isfinite(drawn).all()

@@ -798,7 +798,7 @@ def test_one_far_row_leaves_a_stacked_threshold_where_it_was(n):
     rng = np.random.default_rng(n)
     rows = rng.normal(size=(n, 4))
     rows[0] += 30
-    bad = rng.normal(size=(300, 4)) + [5, 0, 0, 0]
+    bad = rng.normal(size=(300, 4)) + np.array([5, 0, 0, 0])
     member = [("gauss", MahalanobisDetector(shrinkage=0.0))]
     found = {}
     for combine in ("best", "stacked"):
@@ -846,7 +846,7 @@ def test_a_member_of_nan_is_named():
         def score_samples(self, X):
             return np.where(X[:, 0] > 0, np.nan, 0.0)
 
-    with pytest.raises(ValueError, match="'empty' gave scores that are NaN"):
+    with pytest.raises(ValueError, match="'empty': its scores are NaN"):
         DetectorEnsemble([*PAIR, ("empty", Nothing())]).fit(X)
 
 
@@ -860,7 +860,10 @@ def test_warnings_of_the_final_fit_are_heard_with_threads():
             return X[:, 0]
 
     ensemble = DetectorEnsemble([("a", Warns())], n_jobs=2)
-    with joblib.parallel_backend("threading"), pytest.warns(UserWarning, match="look here"):
+    with (
+        joblib.parallel_backend("threading"),
+        pytest.warns(UserWarning, match="look here"),
+    ):
         ensemble.fit(X)
 
 

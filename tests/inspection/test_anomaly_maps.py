@@ -144,6 +144,5 @@ def test_of_an_ensemble_the_best_member_that_has_maps():
         anomaly_maps(ensemble, images[:3]),
         anomaly_maps(ensemble.named_estimators_[best], images[:3]),
     )
-    assert best == "places"
     with pytest.raises(TypeError, match="No member of the DetectorEnsemble"):
         anomaly_maps(ensemble.set_params(estimators=members[:1]).fit(images), images)

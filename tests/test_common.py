@@ -141,6 +141,8 @@ def _one_thread():
     "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
     "ignore::sklearn_gauss.exceptions.BandwidthWarning",
     "ignore:X has no feature names of the form level__channel:UserWarning",
+    # The checks pass labels of classes, which the ensembles warn of and ignore.
+    "ignore:y has the values .* which are no labels:UserWarning",
 )
 @pytest.mark.usefixtures("_one_thread")
 @parametrize_with_checks(

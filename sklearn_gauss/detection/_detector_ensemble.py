@@ -1,5 +1,6 @@
 """DetectorEnsemble: choose or stack detectors without a single anomaly."""
 
+import numbers
 import os
 from typing import ClassVar
 
@@ -206,7 +207,7 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         y : array-like of shape (n_samples,), default=None
             Where it holds +1 and -1 only, and some of either, rows of label -1 are
             examples of anomalies, real ones or drawn: nothing is drawn then, and nothing
-            is fitted to them. Ignored otherwise.
+            is fitted to them. Ignored otherwise; with a warning if it has two values.
         groups : array-like of shape (n_samples,), default=None
             Rows of a group (photographs of one part; an image and what was drawn on it)
             are held out together.
@@ -343,7 +344,8 @@ def _images_of_column(X):
         return X
     column = X[X.columns[0]] if hasattr(X, "columns") else X[:, 0]
     items = list(column)
-    return X if all(isinstance(item, Real) for item in items) else items
+    no_image = numbers.Number, np.generic, type(None)
+    return X if any(isinstance(item, no_image) for item in items) else items
 
 
 def _is_row(item):

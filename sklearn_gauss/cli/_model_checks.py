@@ -174,10 +174,8 @@ def check_scoring(path, model):
     with damaged(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _check_calibration(detector.calibration_scores_, detector.offset_)
-        if model.recipe == "inspector" and (
-            np.shape(detector.weights_) != (len(detector.score_names_),)
-        ):
-            raise ValueError("weights_ and score_names_ differ in length")
+        if model.recipe == "inspector":
+            _check_members(model.estimator)
         scores = model.scores(_image())
         if not np.isfinite([scores, model.p_values(scores)]).all():
             raise ValueError("its scores are no numbers")
@@ -188,3 +186,14 @@ def _check_calibration(scores, offset):
         raise TypeError("calibration_scores_ is no array of scores")
     if np.isnan(scores).any() or np.isnan(offset):
         raise ValueError("calibration_scores_ or offset_ hold NaN")
+
+
+def _check_members(inspector):
+    """Lengths that differ would leave out members without an error."""
+    count = len(inspector.estimators_)
+    if any(
+        len(getattr(inspector, n)) != count for n in ("_keys", "_n_leading", "_widths")
+    ):
+        raise ValueError("not all members are there")
+    if np.shape(inspector.weights_) != (len(inspector.score_names_),):
+        raise ValueError("weights_ and score_names_ differ in length")

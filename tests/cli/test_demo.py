@@ -1,9 +1,10 @@
 import json
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from sklearn_gauss.cli import _demo
+from sklearn_gauss.cli import _demo, _evaluate
 from sklearn_gauss.datasets import load_inspection_folder
 
 
@@ -14,6 +15,7 @@ def few_images(request, monkeypatch):
         monkeypatch.setattr(_demo, "COUNTS", counts)
         monkeypatch.setattr(_demo, "BACKBONE", "tiny")
         monkeypatch.setitem(_demo.EFFORT, "cv", 2)
+        monkeypatch.setattr(_evaluate, "draw_evaluation", lambda *_: Figure((1, 1)))
 
 
 def test_demo_in_full_finds_defects_and_keeps_its_rate(run, tmp_path):

@@ -24,7 +24,6 @@ from sklearn_gauss._numerics.stacking import find_weights as weights_by
 from sklearn_gauss.datasets import SyntheticDefects
 from sklearn_gauss.datasets._synthetic_kinds import SYNTHETIC_KINDS
 from sklearn_gauss.detection import DetectorEnsemble
-from sklearn_gauss.detection._examples import Folds
 from sklearn_gauss.detection._weighing import weigh
 from sklearn_gauss.inspector import make_inspector
 
@@ -81,31 +80,39 @@ class RecordedEnsemble(DetectorEnsemble):
     """An ensemble that keeps the scores which it learns weights from."""
 
     def _fit_members(self, examples, folds):
-        parts = super()._fit_members(examples, folds)
+        fits = super()._fit_members(examples, folds)
         self.record_ = Record(
-            [name for part in parts for name in part.names],
-            np.concatenate([np.arange(len(part.names)) == 0 for part in parts]),
+            [
+                Bunch(
+                    names=fit.names,
+                    normal=fit.normal,
+                    other=fit.other,
+                    left_out=fit.left_out,
+                )
+                for fit in fits
+            ],
             replace(examples, normal=None, other=None),
             folds,
-            *(
-                np.column_stack([part[name] for part in parts])
-                for name in ("normal", "other", "left_out")
-            ),
         )
-        return parts
+        return fits
 
 
 @dataclass
 class Record:
     """Scores of normal rows and examples, as ``weigh`` takes them."""
 
-    names: list
-    own: np.ndarray
+    fits: list
     examples: Any
     folds: Any
-    normal: np.ndarray
-    other: np.ndarray
-    left_out: np.ndarray
+
+    @property
+    def names(self):
+        """Names of the scores."""
+        return [name for fit in self.fits for name in fit.names]
+
+    def scores(self, which):
+        """Scores (n, m) of "normal" rows, of "other" ones, or those "left_out"."""
+        return np.column_stack([fit[which] for fit in self.fits])
 
     def only(self, chosen):
         """The record with those defects alone whose set and kind are ``chosen``."""
@@ -115,15 +122,22 @@ class Record:
         return replace(
             self,
             examples=replace(self.examples, defective=bad[keep], kinds=kinds[keep]),
-            folds=Folds(self.folds.normal, self.folds.other[keep], self.folds.count),
-            other=self.other[keep],
+            folds=replace(self.folds, other=self.folds.other[keep]),
+            fits=[Bunch(**{**fit, "other": fit.other[keep]}) for fit in self.fits],
         )
 
     def table(self):
         """The scores as ``find_weights`` takes them."""
         bad, kinds = self.examples.defective, self.examples.kinds
+        other = self.scores("other")
         return ScoreTable(
-            self.normal, self.left_out, self.other[bad], kinds[bad], self.other[~bad]
+            self.scores("normal"),
+            self.scores("left_out"),
+            other[bad],
+            kinds[bad],
+            other[~bad],
+            self.folds.normal,
+            self.folds.other[bad],
         )
 
     def drawn_auroc(self):
@@ -132,16 +146,7 @@ class Record:
 
     def weigh(self, rule):
         """Weights, calibration scores and the ensemble's report by a rule."""
-        return weigh(
-            self.names,
-            self.own,
-            self.examples,
-            self.folds,
-            self.normal,
-            self.other,
-            self.left_out,
-            rule=rule,
-        )
+        return weigh(self.fits, self.examples, self.folds, rule=rule)
 
 
 def recorded(network, cache, defects):
@@ -168,7 +173,7 @@ def rules_of(record, scores, good):
     drawn, found = record.drawn_auroc(), {}
     for rule, column in columns.items():
         weights = np.eye(len(record.names))[column]
-        threshold = order_statistic(record.left_out[:, column], TARGET_FPR)
+        threshold = order_statistic(record.scores("left_out")[:, column], TARGET_FPR)
         found[rule] = Bunch(weights=weights, threshold=threshold, drawn=drawn[column])
     for rule in RULES:
         one = record.weigh(rule)
@@ -210,7 +215,8 @@ def learned(record, scores, good):
     table, drawn = record.table(), record.drawn_auroc()
     real = [real_auroc(s, good) for s in scores.T]
     best = int(drawn.argmax())
-    stacked = combined(scores, weights_by(table, "stacked", record.own))
+    every = np.full(len(record.names), True)
+    stacked = combined(scores, weights_by(table, "stacked", every))
     return {
         "rows": len(table.defective),
         "drawn": float(drawn[best]),

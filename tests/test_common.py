@@ -81,7 +81,9 @@ INSTANCES = [
     LevelEnsemble(make_pipeline(LowVariancePCA(0.5), MahalanobisDetector()), cv=3),
     DetectorEnsemble(MEMBERS, cv=3),
     DetectorEnsemble(MEMBERS[:2], combine="best", cv=2),
-    DetectorEnsemble([*MEMBERS, ("levels", LevelEnsemble())], combine="sum", cv=2),
+    DetectorEnsemble(
+        [MEMBERS[0], ("levels", LevelEnsemble(levels=None))], combine="sum", cv=2
+    ),
     PatchGaussianDetector(grid_shape=(1, 1)),
     PatchGaussianDetector("oas", grid_shape=(1, 1), n_channels=2, image_score=0.5),
     PatchGaussianDetector(0.0, ridge=0.1, grid_shape=(1, 1), precision="float32"),

@@ -227,13 +227,7 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         X = self._check(X, reset=True)
         examples = find_examples(X, y, groups, self.defects)
         folds = deal_folds(examples, self.cv)
-        fits = fit_members(
-            self.estimators,
-            examples,
-            folds,
-            columns=getattr(self, "feature_names_in_", ()),
-            n_jobs=self.n_jobs,
-        )
+        fits = self._fit_members(examples, folds)
         self._keep(fits)
         found = weigh(fits, examples, folds, rule=self.combine)
         self.weights_, self.selection_ = found.weights, found.selection
@@ -256,6 +250,16 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         """
         self._check_is_fitted()
         return self._member_scores(self._check(X), np.full(len(self.weights_), True))
+
+    def _fit_members(self, examples, folds):
+        """The members, fitted, with their scores of all rows out of folds."""
+        return fit_members(
+            self.estimators,
+            examples,
+            folds,
+            columns=getattr(self, "feature_names_in_", ()),
+            n_jobs=self.n_jobs,
+        )
 
     def _keep(self, fits):
         """Set what is known of the members."""

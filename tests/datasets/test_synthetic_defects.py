@@ -49,7 +49,7 @@ def ground(kind, shape, seed):
 NATURES = ["uniform", "noise", "grey", "smooth", "black", "white", "stripes"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
     nature=st.sampled_from(NATURES),
@@ -79,7 +79,7 @@ def test_a_defect_is_seen_and_changes_nothing_else(
     np.testing.assert_array_equal(again[1], mask)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
     shape=st.tuples(st.integers(16, 60), st.integers(16, 60), st.integers(1, 5)),

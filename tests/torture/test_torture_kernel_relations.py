@@ -111,7 +111,10 @@ def test_scale(whiten, example, kernel, exponent):
     example=any_shape(), kernel=st.sampled_from(KERNELS), exponent=st.integers(-300, 300)
 )
 def test_scale_by_powers_of_two(whiten, example, kernel, exponent):
-    """Bitwise what depends on ratios of lengths; densities but for their shift."""
+    """Bitwise what depends on ratios of lengths; densities but for their shift.
+
+    Eigenvectors of a scaled covariance are LAPACK's, which may differ in the last bit.
+    """
     X, Q, _ = example
     event("decided")
     s = 2.0**exponent
@@ -119,10 +122,13 @@ def test_scale_by_powers_of_two(whiten, example, kernel, exponent):
     once, scaled = fit(X, **options), fit(X * s, **options)
     assert scaled.bandwidth_ == once.bandwidth_ * (s if whiten == "none" else 1)
     neighbors = once.effective_neighbors(Q)
-    np.testing.assert_array_equal(scaled.effective_neighbors(Q * s), neighbors)
+    rtol = 1e-12 if whiten == "ledoit_wolf" else 0
+    np.testing.assert_allclose(scaled.effective_neighbors(Q * s), neighbors, rtol=rtol)
     got = scaled.score_samples(Q * s) + X.shape[1] * exponent * math.log(2)
     assert_same(got, once.score_samples(Q), 1e-12)
-    np.testing.assert_array_equal(scaled.gradient(Q * s) * s, once.gradient(Q))
+    slope = once.gradient(Q)
+    atol = rtol * np.abs(slope).max()
+    np.testing.assert_allclose(scaled.gradient(Q * s) * s, slope, rtol=rtol, atol=atol)
 
 
 @often

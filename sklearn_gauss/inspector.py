@@ -82,7 +82,9 @@ def make_inspector(
     Each image goes through the network four times, and so does each drawn one: at least
     300 are drawn, or as many as there are good images, and half as many harmless
     variations. ``cache="folder"`` keeps all features. Fitting 200 images with the bundled
-    network takes half a minute on two cores; :ref:`without_anomalies` has more figures.
+    network takes a minute on two cores and 1.2 GiB of memory, judging 40 a second;
+    ``python benchmarks/without_anomalies.py FOLDER --times`` prints yours. See
+    :ref:`without_anomalies`.
 
     References
     ----------

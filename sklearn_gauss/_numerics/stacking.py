@@ -83,7 +83,7 @@ class ScoreTable:
     defective_folds: np.ndarray | None = None
 
     def take(self, normal, defective, varied):
-        """Some of the rows, by masks."""
+        """Some of the rows, by masks or slices."""
         folds = self.normal_folds, self.defective_folds
         if folds[0] is not None:
             folds = folds[0][normal], folds[1][defective]

@@ -92,9 +92,9 @@ def _without_folds(table, folds, bad):
 
 
 def _calibration_scores(table, parts, folds, rule, own, weights):
-    if rule != "stacked":  # nothing but scales, or one of a few, is learned
-        return combined(table.left_out, weights)
     final = combined(table.left_out, weights)
+    if rule != "stacked":  # nothing but scales, or one of a few, is learned
+        return final
     scores = final.copy()
     for fold, part in enumerate(parts):
         if part is not None:
@@ -150,19 +150,13 @@ def _held_out_auroc(table, parts, folds, bad, kinds, rule, own):
         for fold, part in enumerate(parts):
             if part is None:
                 continue
-            known = (
-                part.kinds != kind if len(kinds) > 1 else np.full(len(part.kinds), True)
-            )
+            known = (part.kinds != kind) | (len(kinds) == 1)
             tested = of_kind & (folds.other[bad] == fold)
             held_out = folds.normal == fold
             if not tested.any() or not known.any() or not held_out.any():
                 continue
-            every = (
-                np.full(len(part.normal), True),
-                known,
-                np.full(len(part.varied), True),
-            )
-            weights = find_weights(part.take(*every), rule, own)
+            part = part.take(slice(None), known, slice(None))
+            weights = find_weights(part, rule, own)
             scores = (
                 combined(rows, weights)
                 for rows in (table.normal[held_out], table.defective[tested])

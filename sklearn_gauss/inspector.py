@@ -82,9 +82,10 @@ def make_inspector(
     Each image goes through the network four times, and so does each drawn one: at least
     300 are drawn, or as many as there are good images, and half as many harmless
     variations. ``cache="folder"`` keeps all features. Fitting 200 images with the bundled
-    network takes a minute on two cores and 1.2 GiB of memory, judging 40 a second;
-    ``python benchmarks/without_anomalies.py FOLDER --times`` prints yours. See
-    :ref:`without_anomalies`.
+    network takes about a minute on two cores, judging one some 30 milliseconds;
+    ``python benchmarks/without_anomalies.py FOLDER --times`` prints yours. Held in memory
+    at a time are the features of one extractor for all images, good and drawn: at most
+    160 kB an image. See :ref:`without_anomalies`.
 
     References
     ----------

@@ -344,7 +344,8 @@ class BaseDetector(Deferred, OutlierMixin, BaseEstimator):
         count = len(scores) if weights is None else weights.sum()
         if count < needed * (1 - 1e-12):
             rows = self._calibrated_by
-            rows += "" if weights is None else " (the sum of sample_weight)"
+            if weights is not None and not np.isin(weights, (0.0, 1.0)).all():
+                rows += " (the sum of sample_weight)"
             reason = (
                 f"{count:g} {rows} cannot certify target_fpr={target_fpr:g}: at least "
                 f"{needed} are needed"

@@ -58,6 +58,8 @@ INSTANCES = [
     MahalanobisDetector(calibration=-6.0),
     MahalanobisDetector(ShrinkageCovariance(assume_centered=True)),
     MahalanobisDetector(LedoitWolf(), calibration="chi2"),
+    MahalanobisDetector(tail="student", trim="auto"),
+    MahalanobisDetector(trim=0.2, calibration="quantile"),
     KDEDetector(),
     KDEDetector(1.0, whiten="none", calibration=-4.0),
     KDEDetector("scott", kernel="exponential", whiten="diagonal"),

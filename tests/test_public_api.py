@@ -129,6 +129,16 @@ CASES = {
     "MahalanobisDetector, number": (fitted, MahalanobisDetector(calibration=-9.0), TALL),
     "MahalanobisDetector, stream": (streamed, MahalanobisDetector(), TALL),
     "MahalanobisDetector, foreign": (fitted, MahalanobisDetector(LedoitWolf()), TALL),
+    "MahalanobisDetector, heavy tail": (
+        fitted,
+        MahalanobisDetector(tail="student", trim="auto"),
+        TALL,
+    ),
+    "MahalanobisDetector, heavy stream": (
+        streamed,
+        MahalanobisDetector(tail="student"),
+        TALL,
+    ),
     "KDEDetector": (fitted, KDEDetector(), TALL),
     "KDEDetector, named columns": (fitted, KDEDetector("scott"), NAMED),
     "KDEDetector, few rows": (fitted, KDEDetector(), WIDE),

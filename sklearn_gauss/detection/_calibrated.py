@@ -138,7 +138,7 @@ class CalibratedDetector(BaseDetector):
         self.detector_ = self._fit_clone(X)
         if isinstance(last_step(self.detector_), MahalanobisDetector):
             # Distances: a fold's determinant is not that of the final detector.
-            scores = last_step(self.detector_)._gaussian().log_density(scores)
+            scores = last_step(self.detector_)._log_density(scores)
         self.calibration_scores_ = scores
         self._set_threshold(self.target_fpr)
         return self

@@ -307,10 +307,13 @@ class LevelEnsemble(BaseDetector):
     def _level_gradient(self, detector, X):
         gradient = gradient_behind(detector, X)
         if self._by_distance(detector):
-            distances = np.sqrt(squared_distances(detector, X))[:, None]
-            positive = distances > 0
+            squares = squared_distances(detector, X)
+            length = np.sqrt(squares)[:, None]
+            if isinstance(last_step(detector), MahalanobisDetector):
+                length = length * last_step(detector)._pull(squares)[:, None]
+            positive = length > 0
             gradient = np.divide(
-                gradient, distances, where=positive, out=np.zeros_like(gradient)
+                gradient, length, where=positive, out=np.zeros_like(gradient)
             )
         return gradient
 

@@ -47,7 +47,7 @@ def pictures(n, size):
 
 def g15(small):
     """A search over a pipeline, and one image read back against one extracted."""
-    n = 25 if small else 200
+    n = 10 if small else 200
     X = pictures(n, 64)
     with tempfile.TemporaryDirectory() as memory, tempfile.TemporaryDirectory() as cache:
         kinds = {"no cache": {}, "Pipeline(memory)": {"memory": memory}}

@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--dry-run", action="store_true", help="small sizes")
     options = parser.parse_args()
     if options.dry_run:
-        options.kinds, options.n_train, options.n_defect = ["metal"], 20, 3
+        options.kinds, options.n_train, options.n_defect = ["metal"], 20, 1
         options.all = True
     for kind in options.kinds:
         compare(kind, options)

@@ -208,7 +208,7 @@ def parse():
     options.counts = (150, 80, 120, 224)
     if options.dry_run:
         options.input_size, options.cv = 32, 2
-        options.backbone, options.counts = "tiny", (20, 4, 6, 32)
+        options.backbone, options.counts = "tiny", (20, 2, 3, 32)
         options.generated, options.n_train, options.draws = ["metal"], [19], 1
     elif options.generated == []:
         options.generated = GENERATED

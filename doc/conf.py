@@ -48,7 +48,12 @@ sphinx_gallery_conf = {
             "plot_kernel_thinning.py",
             "plot_low_variance.py",
             "plot_grid_search.py",
+            "plot_trimming.py",
+            "plot_class_conditional.py",
+            "plot_residuals.py",
+            "plot_score_norms.py",
             "plot_streaming.py",
+            "plot_drifting_stream.py",
         ]
     ),
     "abort_on_example_error": True,

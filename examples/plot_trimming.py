@@ -52,7 +52,7 @@ for share in shares:
 # %%
 # The plain detector ranks nearly as well as the trimmed one, yet finds few anomalies,
 # because its threshold has moved. A fixed share is right where it is the share of
-# anomalies; where it is more, normal rows are cut off, and about as many more are flagged.
+# anomalies; where it is more, normal rows are cut off, and about as many are flagged.
 
 import matplotlib.pyplot as plt
 

@@ -2,14 +2,18 @@
 
 ===========================  ============================================================
 ``covariance``               `ShrinkageCovariance`
-``detection``                `MahalanobisDetector`, `KDEDetector`, `LevelEnsemble`,
+``detection``                `MahalanobisDetector`, `KDEDetector`,
+                             `ClassConditionalDetector`, `IncrementalMixtureDetector`,
+                             `NormalAbnormalDetector`; around others `LevelEnsemble`,
                              `CalibratedDetector`, `DetectorEnsemble`; of feature maps,
                              `PatchGaussianDetector` and `PatchKDEDetector`
 ``decomposition``            `LowVariancePCA`
+``residual``                 `ReferenceResidual`, `ScoreNorms`, beside normal rows
 ``selection``                `KernelThinning`, few rows that stand for all
 ``feature_extraction``       `CNNFeatureExtractor`, images to features
 ``inspector``                `make_inspector`, the recipe for images of good parts
-``inspection``               `anomaly_maps`, `explain`, `gradient_map`, `occlusion_map`
+``inspection``               `anomaly_maps`, `explain`, `gradient_map`, `occlusion_map`,
+                             `perturbed_features`
 ``metrics``                  `aupro_score` and others of defect localisation
 ``model_selection``          `NormalKFold`, `NormalShuffleSplit`, `anomaly_scorer`,
                              `synthetic_defect_scorer`
@@ -36,6 +40,7 @@ from sklearn_gauss import (
     inspector,
     metrics,
     model_selection,
+    residual,
     selection,
 )
 from sklearn_gauss._version import __version__
@@ -52,5 +57,6 @@ __all__ = [
     "inspector",
     "metrics",
     "model_selection",
+    "residual",
     "selection",
 ]

@@ -24,6 +24,7 @@ LIGHT_ROOMS = (
     "inspector",
     "metrics",
     "model_selection",
+    "residual",
     "selection",
 )
 

@@ -27,14 +27,18 @@ from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
+    ClassConditionalDetector,
     DetectorEnsemble,
+    IncrementalMixtureDetector,
     KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
+    NormalAbnormalDetector,
     PatchGaussianDetector,
     PatchKDEDetector,
 )
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
+from sklearn_gauss.residual import ReferenceResidual, ScoreNorms
 from sklearn_gauss.selection import KernelThinning
 
 ROOMS = [
@@ -49,6 +53,7 @@ ROOMS = [
     "metrics",
     "model_selection",
     "plotting",
+    "residual",
     "selection",
 ]
 
@@ -101,6 +106,16 @@ def streamed(estimator, X):
     for rows in np.array_split(X, 3):
         estimator.partial_fit(rows)
     return estimator
+
+
+def classed(estimator, X):
+    """Fitted to rows of three classes."""
+    return estimator.fit(X, np.array(["a", "b", "c"])[np.arange(len(X)) % 3])
+
+
+def labelled(estimator, X):
+    """Fitted to rows of which every sixth is marked as an anomaly."""
+    return estimator.fit(X, np.where(np.arange(len(X)) % 6, 1, -1))
 
 
 patch_gaussian = partial(PatchGaussianDetector, grid_shape=(1, 2), pixel_target_fpr=0.05)
@@ -206,6 +221,98 @@ CASES = {
         ),
         TALL,
     ),
+    "ClassConditionalDetector": (classed, ClassConditionalDetector(), TALL),
+    "ClassConditionalDetector, named columns": (
+        classed,
+        ClassConditionalDetector(relative=True, n_blocks=2),
+        NAMED,
+    ),
+    "ClassConditionalDetector, few rows": (
+        classed,
+        ClassConditionalDetector(class_weight="uniform", relative=True),
+        WIDE,
+    ),
+    "ClassConditionalDetector, own": (
+        classed,
+        ClassConditionalDetector(False, n_blocks=2, block_weights=[1.0, 0.5]),
+        TALL,
+    ),
+    "ClassConditionalDetector, own of few rows": (
+        classed,
+        ClassConditionalDetector(False, calibration="quantile"),
+        WIDE,
+    ),
+    "ClassConditionalDetector, huge": (
+        classed,
+        ClassConditionalDetector(shrinkage=0.0),
+        HUGE,
+    ),
+    "ClassConditionalDetector, stream": (streamed, ClassConditionalDetector(), TALL),
+    "IncrementalMixtureDetector": (fitted, IncrementalMixtureDetector(), TALL),
+    "IncrementalMixtureDetector, named columns": (
+        fitted,
+        IncrementalMixtureDetector(calibration="cv", cv=3),
+        NAMED,
+    ),
+    "IncrementalMixtureDetector, few rows": (fitted, IncrementalMixtureDetector(), WIDE),
+    "IncrementalMixtureDetector, huge": (fitted, IncrementalMixtureDetector(), HUGE),
+    "IncrementalMixtureDetector, stream": (
+        streamed,
+        IncrementalMixtureDetector(n_init=20),
+        TALL,
+    ),
+    "IncrementalMixtureDetector, short stream": (
+        streamed,
+        IncrementalMixtureDetector(),
+        TALL,
+    ),
+    "IncrementalMixtureDetector, scale": (
+        streamed,
+        IncrementalMixtureDetector(scale=2.0, max_components=3),
+        TALL,
+    ),
+    "IncrementalMixtureDetector, number": (
+        fitted,
+        IncrementalMixtureDetector(calibration=-9.0),
+        TALL,
+    ),
+    "NormalAbnormalDetector": (labelled, NormalAbnormalDetector(), TALL),
+    "NormalAbnormalDetector, named columns": (
+        labelled,
+        NormalAbnormalDetector(weight=0.3),
+        NAMED,
+    ),
+    "NormalAbnormalDetector, few rows": (
+        labelled,
+        NormalAbnormalDetector(weight=0.3, n_prototypes=3),
+        WIDE,
+    ),
+    "NormalAbnormalDetector, unlabelled": (fitted, NormalAbnormalDetector(), TALL),
+    "NormalAbnormalDetector, cosine": (
+        labelled,
+        NormalAbnormalDetector(metric="cosine", weight=0.3),
+        TALL,
+    ),
+    "NormalAbnormalDetector, pipeline": (
+        labelled,
+        NormalAbnormalDetector(
+            make_pipeline(LowVariancePCA(0.3), MahalanobisDetector()), weight=0.3
+        ),
+        TALL,
+    ),
+    "ReferenceResidual": (fitted, ReferenceResidual(), TALL),
+    "ReferenceResidual, named columns": (fitted, ReferenceResidual(squared=True), NAMED),
+    "ReferenceResidual, soft": (
+        fitted,
+        ReferenceResidual(lookup="soft", metric="euclidean"),
+        TALL,
+    ),
+    "ReferenceResidual, maps": (fitted, ReferenceResidual(20, grid_shape=(1, 2)), TALL),
+    "ScoreNorms": (fitted, ScoreNorms(), TALL),
+    "ScoreNorms, named columns": (fitted, ScoreNorms(), NAMED),
+    "ScoreNorms, few rows": (fitted, ScoreNorms(), WIDE),
+    "ScoreNorms, kernels": (fitted, ScoreNorms(scales=[0.5, 2.0], density="kde"), TALL),
+    "ScoreNorms, huge": (fitted, ScoreNorms(), HUGE),
     "PatchGaussianDetector": (fitted, patch_gaussian(), TALL),
     "PatchGaussianDetector, named columns": (fitted, patch_gaussian(), NAMED),
     "PatchGaussianDetector, few rows": (fitted, patch_gaussian(grid_shape=(1, 1)), WIDE),
@@ -263,6 +370,10 @@ def answers(estimator, X):
         "mahalanobis",
         "effective_neighbors",
         "condensation",
+        "class_log_densities",
+        "predict_class",
+        "responsibilities",
+        "predict_component",
         "gradient",
         "level_scores",
         "member_scores",
@@ -444,6 +555,7 @@ def test_repr_shows_what_differs_from_the_default(name):
     assert repr(ESTIMATORS[name](*needed)) == f"{name}({inner})"
     shown = {
         "ShrinkageCovariance": ("solver", "dense"),
+        "ClassConditionalDetector": ("relative", True),
         "MahalanobisDetector": ("target_fpr", 0.1),
         "KDEDetector": ("whiten", "none"),
         "KernelThinning": ("n_select", 7),

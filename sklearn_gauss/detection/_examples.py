@@ -11,7 +11,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn_gauss._base import callers_level, count_rows, take_rows
 from sklearn_gauss._numerics.perturbations import PERTURBATIONS, perturbed
 
-__all__ = ["Examples", "Folds", "deal_folds", "find_examples"]
+__all__ = ["Examples", "Folds", "deal_folds", "find_examples", "find_labels"]
 
 #: Perturbed rows in all, where the normal ones are enough for that.
 PERTURBED = 1000
@@ -72,7 +72,7 @@ def find_examples(X, y=None, groups=None, defects=None):
     -------
     examples : Examples
     """
-    labels = _labels(X, y)
+    labels = find_labels(X, y)
     count = count_rows(X) if labels is None else int((labels == 1).sum())
     if count < 3:
         raise ValueError(
@@ -102,7 +102,7 @@ def find_examples(X, y=None, groups=None, defects=None):
     return Examples(X, other, defective, kinds, source, groups, np.arange(len(kinds)))
 
 
-def _labels(X, y):
+def find_labels(X, y):
     """Labels +1 and -1 with some of either; None for anything else."""
     if y is None:
         return None

@@ -89,7 +89,7 @@ def explain_behind(detector, X):
     found = last.explain(rows)
     if "axes" in found:
         deviations = (rows - last.location_) @ np.linalg.pinv(J)
-        found.features = deviations * (-last.gradient(rows) @ J.T)
+        found.features = deviations * (last._solved(rows) @ J.T)
         found.levels = found.features.sum(axis=1, keepdims=True)
         found.level_names = ["all"]
         found.axes = found.axes @ J.T
@@ -101,8 +101,9 @@ def gradient_behind(detector, X):
     last = last_step(detector)
     if not hasattr(last, "gradient"):
         raise AttributeError(
-            f"{type(last).__name__} has no gradient; MahalanobisDetector, KDEDetector "
-            "and a LevelEnsemble of these have one."
+            f"{type(last).__name__} has no gradient; MahalanobisDetector, KDEDetector, "
+            "ClassConditionalDetector and IncrementalMixtureDetector have one, and a "
+            "LevelEnsemble of these."
         )
     with _unnamed():
         if not isinstance(detector, Pipeline) or len(detector) == 1:

@@ -11,12 +11,24 @@ from sklearn.pipeline import Pipeline
 from sklearn_gauss._base import count_rows, take_rows
 from sklearn_gauss.exceptions import CalibrationWarning
 
-__all__ = ["fit_quietly", "held_out", "in_silence", "last_step", "squared_distances"]
+__all__ = [
+    "fit_quietly",
+    "has_distance",
+    "held_out",
+    "in_silence",
+    "last_step",
+    "squared_distances",
+]
 
 
 def last_step(detector):
     """The detector at the end of a Pipeline, or the one itself."""
     return detector[-1] if isinstance(detector, Pipeline) else detector
+
+
+def has_distance(detector):
+    """Whether a fitted detector has one squared distance a row, not one a class."""
+    return hasattr(detector, "mahalanobis") and not hasattr(detector, "classes_")
 
 
 def squared_distances(detector, X):

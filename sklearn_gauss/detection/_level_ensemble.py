@@ -25,6 +25,7 @@ from sklearn_gauss.detection._examples import deal_folds, find_examples
 from sklearn_gauss.detection._explaining import explain_behind, gradient_behind
 from sklearn_gauss.detection._held_out import (
     fit_quietly,
+    has_distance,
     held_out,
     in_silence,
     last_step,
@@ -377,13 +378,11 @@ class LevelEnsemble(BaseDetector):
         return detector.score_samples(X)
 
     def _by_distance(self, detector):
-        return self.aggregate != "log_density" and hasattr(
-            last_step(detector), "mahalanobis"
-        )
+        return self.aggregate != "log_density" and has_distance(last_step(detector))
 
     def _left_out(self, detector, n_rows):
         """Closed-form left-out scores of a level, or None if it has none."""
-        distances = self.aggregate != "log_density" and hasattr(detector, "mahalanobis")
+        distances = self.aggregate != "log_density" and has_distance(detector)
         name = "calibration_mahalanobis_" if distances else "calibration_scores_"
         values = getattr(detector, name, None)
         if values is None or len(values) != n_rows:

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.covariance import EmpiricalCovariance
 from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
 
@@ -22,7 +21,6 @@ from sklearn_gauss._base import (
     fit_context,
 )
 from sklearn_gauss._numerics.arrays import Frame
-from sklearn_gauss._numerics.calibration import chi2_threshold, hotelling_threshold
 from sklearn_gauss._numerics.dense import DenseCovariance, from_precision
 from sklearn_gauss._numerics.density import squared_mahalanobis
 from sklearn_gauss._numerics.gaussian import Gaussian
@@ -32,38 +30,12 @@ from sklearn_gauss._numerics.trimming import clean_rows
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.covariance._rank import warn_of_rank
 from sklearn_gauss.detection._explaining import ranked
+from sklearn_gauss.detection._laws import THRESHOLDS
 from sklearn_gauss.detection._levels import find_levels, sums_by_level
 from sklearn_gauss.exceptions import CalibrationWarning
 
-
-def _chi2_threshold(detector, X):
-    return chi2_threshold(detector._gaussian().covariance.rank, detector.target_fpr)
-
-
-def _hotelling_threshold(detector, X):
-    rank = detector._gaussian().covariance.rank
-    covariance = detector.covariance_estimator_
-    count = getattr(covariance, "n_samples_seen_", detector._n_kept(X))
-    if count <= rank:
-        raise ValueError(
-            f"calibration='f' needs more rows than features: got {count} rows for "
-            f"{rank} dimensions. Use calibration='loo'."
-        )
-    if getattr(covariance, "shrinkage_", type(covariance) is not EmpiricalCovariance):
-        warnings.warn(
-            "Hotelling's law holds for the plain sample covariance, but this one is "
-            f"{covariance} with shrinkage {getattr(covariance, 'shrinkage_', 'unknown')}"
-            ": the false-positive rate will differ from target_fpr. Use shrinkage=0.0, "
-            "or calibration='loo'.",
-            CalibrationWarning,
-            stacklevel=callers_level(),
-        )
-    centred = not getattr(covariance, "assume_centered", False)
-    return hotelling_threshold(count, rank, detector.target_fpr, centred=centred)
-
-
-#: Squared distances beyond which a row is flagged, by the name of a law.
-THRESHOLDS = {"chi2": _chi2_threshold, "f": _hotelling_threshold}
+#: Share of the rows that "auto" leaves out with a warning.
+MANY = 0.2
 
 
 def _foreign(covariance, operator):
@@ -261,7 +233,8 @@ default="ledoit_wolf"
         Warns
         -----
         CalibrationWarning
-            Where the rows are too few for ``target_fpr``; nothing is flagged then.
+            Where the rows are too few for ``target_fpr``; nothing is flagged then. Where
+            ``trim="auto"`` leaves out more than a fifth of the rows.
         """
         X = check_rows(self, X, reset=True, min_rows=2)
         self._forget()
@@ -269,6 +242,7 @@ default="ledoit_wolf"
         kept = X
         if self.trim is not None:
             self.inliers_ = clean_rows(X, self.trim)
+            self._warn_of_many(1 - self.inliers_.mean())
             kept = X[self.inliers_]
         self.covariance_estimator_ = self._new_covariance()
         if isinstance(self.covariance_estimator_, ShrinkageCovariance):
@@ -280,6 +254,16 @@ default="ledoit_wolf"
             left_out = self._refit_left_out(kept) if refits else None
         self._calibrate(left_out, X)
         return self
+
+    def _warn_of_many(self, share):
+        if self.trim == "auto" and share > MANY:
+            warnings.warn(
+                f"trim='auto' left out {share:.0%} of the rows. If they are normal, of a "
+                "product or kind of their own, say, they will be flagged: look at "
+                "inliers_, and fit with trim=None, or a detector of each kind.",
+                CalibrationWarning,
+                stacklevel=callers_level(),
+            )
 
     def _fit_foreign(self, X):
         covariance = self.covariance_estimator_.fit(X)
@@ -383,11 +367,8 @@ default="ledoit_wolf"
             In nats over the data's units.
         """
         self._check_is_fitted()
-        model = self._gaussian()
         X = self._check(X)
-        Z = model.centre.enter(X)
-        pull = self._pull(self._squares(X))[:, None]
-        return -model.covariance.solve(Z) / model.centre.scale * pull
+        return -self._solved(X) * self._pull(self._squares(X))[:, None]
 
     def explain(self, X, levels="auto"):
         """What each row's squared distance is made of.
@@ -554,6 +535,11 @@ default="ledoit_wolf"
         return student_log_density(
             squares, rank, logdet, self.tail_df_, self.tail_scale_
         )
+
+    def _solved(self, X):
+        """Sigma^-1 (x - mean) of rows, in the data's units."""
+        model = self._gaussian()
+        return model.covariance.solve(model.centre.enter(X)) / model.centre.scale
 
     def _pull(self, squares):
         """The gradient's size at squared distances, relative to the Gaussian's."""

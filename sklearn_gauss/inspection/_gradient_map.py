@@ -37,7 +37,9 @@ def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_s
         A `~sklearn_gauss.feature_extraction.CNNFeatureExtractor` with any pooling but
         "none", linear steps such as `~sklearn_gauss.decomposition.LowVariancePCA`, and
         a detector with ``gradient``: `~sklearn_gauss.detection.MahalanobisDetector`,
-        `~sklearn_gauss.detection.KDEDetector`, or a
+        `~sklearn_gauss.detection.KDEDetector`,
+        `~sklearn_gauss.detection.ClassConditionalDetector`,
+        `~sklearn_gauss.detection.IncrementalMixtureDetector`, or a
         `~sklearn_gauss.detection.LevelEnsemble` of these.
     X : list, array, series, tensor or folder of images
         What the extractor takes, but no iterator.
@@ -82,7 +84,7 @@ def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_s
         {"blur": blur, "smooth": smooth, "batch_size": batch_size},
         "gradient_map",
     )
-    extractor, detector = _parts(estimator)
+    extractor, detector = differentiable_parts(estimator)
     images, size = sequence(X, extractor), map_size(image_size)
     maps = []
     for start in range(0, len(images), batch_size):
@@ -112,16 +114,17 @@ def score_gradients(extractor, detector, pixels):
     )
 
 
-def _parts(estimator):
+def differentiable_parts(estimator, caller="gradient_map"):
+    """(extractor, detector behind it), or an error that names the function called."""
     extractor, detector = split(estimator)
     if extractor is None:
         raise TypeError(
-            "gradient_map needs a Pipeline that starts with a CNNFeatureExtractor, got "
+            f"{caller} needs a Pipeline that starts with a CNNFeatureExtractor, got "
             f"{type(estimator).__name__}. occlusion_map takes any detector of images."
         )
     if extractor.pooling == "none":
         raise ValueError(
-            "gradient_map needs pooled features; for maps (pooling='none') and a "
+            f"{caller} needs pooled features; for maps (pooling='none') and a "
             "detector of patches use anomaly_maps."
         )
     last = detector[-1] if hasattr(detector, "steps") else detector

@@ -9,13 +9,16 @@ from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
 
+from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
     LevelEnsemble,
     MahalanobisDetector,
 )
 from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.inspection import explain
 
 
 def heavy(n, p, df=4.0, seed=0):
@@ -110,6 +113,16 @@ def test_the_gradient_follows_the_tail():
     np.testing.assert_allclose(*slopes, rtol=1e-9)
 
 
+def test_what_a_distance_is_made_of_does_not_follow_the_tail():
+    X = heavy(60, 4)
+    steps = LowVariancePCA(n_components=3)
+    found = [
+        explain(make_pipeline(clone(steps), MahalanobisDetector(tail=tail)).fit(X), X[:5])
+        for tail in ("gaussian", "student")
+    ]
+    np.testing.assert_allclose(found[0].features, found[1].features, rtol=1e-9)
+
+
 def test_other_covariances_and_folds_take_the_tail():
     X = heavy(40, 3)
     own = MahalanobisDetector(tail="student").fit(X)
@@ -158,6 +171,7 @@ def test_it_is_a_fit_to_the_rows_that_are_kept(n, p, calibration, trim):
     np.testing.assert_allclose(scores[~normal], plain.score_samples(X[~normal]))
 
 
+@pytest.mark.filterwarnings("ignore:trim='auto' left out:UserWarning")
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize(("n", "p"), [(150, 30), (80, 150)])
 def test_the_working_point_survives_anomalies_in_the_fit(n, p, share):
@@ -207,6 +221,12 @@ def test_a_refit_and_fresh_rows_forget_what_was_left_out():
 def test_there_is_no_stream_with_trim():
     assert not hasattr(MahalanobisDetector(trim="auto"), "partial_fit")
     assert hasattr(MahalanobisDetector(), "partial_fit")
+
+
+def test_many_rows_left_out_are_told():
+    X, _, _, _ = with_anomalies(80, 150, 0.3)
+    with pytest.warns(CalibrationWarning, match="left out 30% of the rows"):
+        MahalanobisDetector(trim="auto").fit(X)
 
 
 def test_too_few_rows_kept_are_counted_in_the_warning():

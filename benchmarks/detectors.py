@@ -42,7 +42,7 @@ TITLES = {
     "A": "a detector for each category",
     "B": "one detector for all categories",
     "C": f"a detector for each category, {LABELLED} anomalies labelled",
-    "D": "AUROC in % / false-positive rate in %, by share of anomalies in training",
+    "D": "AUROC / FPR / TPR in %, by share of anomalies in training",
 }
 
 
@@ -228,7 +228,7 @@ def heads(table):
 def cells(table, library, name, found, quote=""):
     """One row of text: rates in per cent."""
     if table == "D":
-        shares = (f"{percent(auroc)} / {percent(fpr)}" for auroc, fpr, *_ in found)
+        shares = (" / ".join(map(percent, rates[:3])) for rates in found)
         return [f"{quote}{name}{quote}", *shares]
     auroc, fpr, tpr, seconds = found
     rates = [percent(auroc), percent(fpr), percent(tpr)]
@@ -243,7 +243,7 @@ def percent(rate):
 def print_text(table, rows):
     """Rows as they come."""
     print(f"\n{table}: {TITLES[table]}")
-    widths = [45, *[13] * len(SHARES)] if table == "D" else [23, 45, 7, 7, 7, 8]
+    widths = [40, *[19] * len(SHARES)] if table == "D" else [23, 45, 7, 7, 7, 8]
     left = 1 if table == "D" else 2
     print(aligned(heads(table), widths, left), flush=True)
     for row in rows:

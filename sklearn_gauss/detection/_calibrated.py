@@ -3,6 +3,8 @@
 from typing import ClassVar
 
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_gauss._base import (
     TARGET_FPR,
@@ -14,6 +16,7 @@ from sklearn_gauss._base import (
     count_rows,
     fit_context,
 )
+from sklearn_gauss.detection._class_labels import class_labels
 from sklearn_gauss.detection._held_out import (
     fit_quietly,
     held_out,
@@ -108,15 +111,17 @@ class CalibratedDetector(BaseDetector):
         self.n_jobs = n_jobs
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, classes=None):
         """Score every row by a detector that has not seen it; then fit to all rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or what the detector takes
             Normal rows; paths or images, say, for a Pipeline that extracts features.
-        y : Ignored
-            Present for the conventions of scikit-learn.
+        y : array-like of shape (n_samples,), default=None
+            Class of every row, for a `ClassConditionalDetector`; ignored by others.
+        classes : array-like of shape (n_samples,), default=None
+            The same, where y is something else.
 
         Returns
         -------
@@ -126,7 +131,8 @@ class CalibratedDetector(BaseDetector):
         Raises
         ------
         ValueError
-            Whatever the detector refuses, and fewer than three rows.
+            Whatever the detector refuses, fewer than three rows, and ``classes`` for a
+            detector that has none.
         """
         X = self._check(X, reset=True)
         if count_rows(X) < 3:
@@ -134,8 +140,11 @@ class CalibratedDetector(BaseDetector):
                 f"X has {count_rows(X)} sample(s), but a minimum of 3 is required: "
                 "each fold leaves at least two to fit to."
             )
-        scores = held_out(X, self._fit_clone, _score, cv=self.cv, n_jobs=self.n_jobs)
-        self.detector_ = self._fit_clone(X)
+        classes = self._find_classes(X, y, classes)
+        scores = held_out(
+            X, self._fit_clone, _score, cv=self.cv, n_jobs=self.n_jobs, classes=classes
+        )
+        self.detector_ = self._fit_clone(X, classes)
         if isinstance(last_step(self.detector_), MahalanobisDetector):
             # Distances: a fold's determinant is not that of the final detector.
             scores = last_step(self.detector_)._log_density(scores)
@@ -148,8 +157,23 @@ class CalibratedDetector(BaseDetector):
         rows = getattr(X, "ndim", 2) == 2 and not isinstance(X, (list, tuple))
         return check_rows(self, X, reset=reset) if rows else X
 
-    def _fit_clone(self, X):
-        return fit_quietly(clone(self.detector), X)
+    def _find_classes(self, X, y, classes):
+        """Classes of the rows for a detector that takes them, or None."""
+        takes = has_fit_parameter(last_step(self.detector), "classes")
+        if not takes and classes is not None:
+            raise ValueError(
+                f"classes: {type(last_step(self.detector)).__name__} takes none."
+            )
+        if not takes or (y is None and classes is None):
+            return None
+        return class_labels(X, y, classes)["labels"]
+
+    def _fit_clone(self, X, classes=None):
+        if classes is None:
+            return fit_quietly(clone(self.detector), X)
+        chain = isinstance(self.detector, Pipeline)
+        name = f"{self.detector.steps[-1][0]}__classes" if chain else "classes"
+        return fit_quietly(clone(self.detector), X, **{name: classes})
 
     def _scores(self, X):
         return self.detector_.score_samples(X)

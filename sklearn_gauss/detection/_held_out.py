@@ -38,11 +38,11 @@ def squared_distances(detector, X):
     return last_step(detector).mahalanobis(X)
 
 
-def fit_quietly(detector, X):
+def fit_quietly(detector, X, **params):
     """Fit a part of a whole: its own threshold is not used, nor are warnings about it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)
-        return detector.fit(X)
+        return detector.fit(X, **params)
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def in_silence():
         yield
 
 
-def held_out(X, fit, score, *, cv, n_jobs=None):
+def held_out(X, fit, score, *, cv, n_jobs=None, classes=None):
     """Score every row of X by what was fitted to the other folds.
 
     Parameters
@@ -68,6 +68,8 @@ def held_out(X, fit, score, *, cv, n_jobs=None):
         Number of folds, n_samples at most; rows are shuffled in a fixed way.
     n_jobs : int, default=None
         Number of folds to fit in parallel.
+    classes : array of shape (n_samples,), default=None
+        If given, ``fit`` takes those of its rows as well.
 
     Returns
     -------
@@ -76,11 +78,12 @@ def held_out(X, fit, score, *, cv, n_jobs=None):
     """
     folds = list(KFold(min(cv, count_rows(X)), shuffle=True, random_state=0).split(X))
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_score_fold)(X, fit, score, *fold) for fold in folds
+        delayed(_score_fold)(X, classes, fit, score, *fold) for fold in folds
     )
     order = np.concatenate([test for _, test in folds])
     return np.concatenate(parts)[np.argsort(order)]
 
 
-def _score_fold(X, fit, score, train, test):
-    return score(fit(take_rows(X, train)), take_rows(X, test))
+def _score_fold(X, classes, fit, score, train, test):
+    given = [X] if classes is None else [X, classes]
+    return score(fit(*(take_rows(each, train) for each in given)), take_rows(X, test))

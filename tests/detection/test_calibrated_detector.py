@@ -10,7 +10,11 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_gauss.datasets import make_inspection_images
 from sklearn_gauss.decomposition import LowVariancePCA
-from sklearn_gauss.detection import CalibratedDetector, MahalanobisDetector
+from sklearn_gauss.detection import (
+    CalibratedDetector,
+    ClassConditionalDetector,
+    MahalanobisDetector,
+)
 from sklearn_gauss.exceptions import CalibrationWarning
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
@@ -118,3 +122,44 @@ def test_too_few_rows_are_said_to_be():
 def test_what_is_no_detector_is_refused():
     with pytest.raises(ValueError, match="'detector' parameter"):
         CalibratedDetector(LowVariancePCA()).fit(rows(0, 30))
+
+
+# ---------------------------------------------------------------------- classes
+def of_three_kinds(n=60):
+    kinds = np.array(["a", "b", "c"])[np.arange(n) % 3]
+    return rows(0, n, p=8) + 6 * (kinds == "a")[:, None], kinds
+
+
+@pytest.mark.parametrize("given", ["y", "classes"])
+@pytest.mark.parametrize("steps", [[], [LowVariancePCA(n_components=4)]], ids=len)
+def test_classes_reach_the_detector_in_every_fold(given, steps):
+    X, kinds = of_three_kinds()
+    chain = make_pipeline(*steps, ClassConditionalDetector())
+    detector = CalibratedDetector(chain, cv=4).fit(X, **{given: kinds})
+    whole = clone(chain).fit(X, classconditionaldetector__classes=kinds)
+    np.testing.assert_array_equal(detector.score_samples(X), whole.score_samples(X))
+    for train, test in KFold(4, shuffle=True, random_state=0).split(X):
+        others = clone(chain).fit(
+            X[train], classconditionaldetector__classes=kinds[train]
+        )
+        want = others.score_samples(X[test])
+        np.testing.assert_allclose(detector.calibration_scores_[test], want)
+
+
+def test_a_detector_of_classes_alone_takes_them_too():
+    X, kinds = of_three_kinds()
+    detector = CalibratedDetector(ClassConditionalDetector(), cv=4).fit(X, kinds)
+    assert detector.detector_.classes_.tolist() == ["a", "b", "c"]
+    plain = CalibratedDetector(ClassConditionalDetector(), cv=4).fit(X)
+    assert len(plain.detector_.classes_) == 1
+
+
+def test_what_are_no_classes_is_refused():
+    X, kinds = of_three_kinds()
+    detector = CalibratedDetector(ClassConditionalDetector(), cv=4)
+    with pytest.raises(ValueError, match="labels of anomalies"):
+        detector.fit(X, np.where(kinds == "a", -1, 1))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        detector.fit(X, kinds[:-1])
+    with pytest.raises(ValueError, match="MahalanobisDetector takes none"):
+        CalibratedDetector(MahalanobisDetector(), cv=4).fit(X, classes=kinds)

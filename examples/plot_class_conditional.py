@@ -41,6 +41,7 @@ for axes, (name, model) in zip(panels, models.items(), strict=True):
     axes.set(title=name, xlabel="first feature")
 panels[0].set_ylabel("second feature")
 panels[0].legend()
+plt.show()
 
 # %%
 # In many dimensions

@@ -9,12 +9,16 @@ import pytest
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
+    ClassConditionalDetector,
+    IncrementalMixtureDetector,
     KDEDetector,
     MahalanobisDetector,
+    NormalAbnormalDetector,
     PatchGaussianDetector,
     PatchKDEDetector,
 )
 from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.residual import ReferenceResidual, ScoreNorms
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_gauss.exceptions.NearestNeighborWarning",
@@ -27,6 +31,12 @@ ESTIMATORS = {
     "covariance, lowrank": lambda: ShrinkageCovariance(0.1, solver="lowrank"),
     "detector": MahalanobisDetector,
     "detector, oas": lambda: MahalanobisDetector(shrinkage="oas"),
+    "detector, trimmed": lambda: MahalanobisDetector(tail="student", trim="auto"),
+    "classes": ClassConditionalDetector,
+    "mixture": IncrementalMixtureDetector,
+    "labels": NormalAbnormalDetector,
+    "residual": ReferenceResidual,
+    "norms": ScoreNorms,
     "density": KDEDetector,
     "density, plain": lambda: KDEDetector("scott", whiten="none"),
     "patches": lambda: PatchGaussianDetector(grid_shape=(1, 1), pixel_target_fpr=0.1),
@@ -187,7 +197,7 @@ NUMBER_TYPES = [
 def test_dtypes_agree(dtype, kind):
     # Whole numbers below 64 are the same numbers in every one of these dtypes.
     X = np.clip(WHOLE, -60, 60)
-    single = kind.startswith("components") and np.dtype(dtype).name == "float32"
+    single = kind.startswith(("components", "norms")) and np.dtype(dtype).name == "float32"
     assert_same(answer(kind, X.astype(dtype)), answer(kind, X), 1e-5 if single else RTOL)
 
 
@@ -218,7 +228,7 @@ def test_dtypes_at_scoring_agree(dtype, kind):
     Q = (np.abs(WHOLE) > 4).astype(dtype)
     fitted = fit(kind, WHOLE)
     want = score(fitted, Q.astype(np.float64))
-    single = kind.startswith("components") and dtype == "f4"
+    single = kind.startswith(("components", "norms")) and dtype == "f4"
     assert_same(score(fitted, Q), want, 1e-5 if single else RTOL)
 
 

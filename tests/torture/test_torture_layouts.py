@@ -197,7 +197,8 @@ NUMBER_TYPES = [
 def test_dtypes_agree(dtype, kind):
     # Whole numbers below 64 are the same numbers in every one of these dtypes.
     X = np.clip(WHOLE, -60, 60)
-    single = kind.startswith(("components", "norms")) and np.dtype(dtype).name == "float32"
+    reduced = kind.startswith(("components", "norms"))
+    single = reduced and np.dtype(dtype).name == "float32"
     assert_same(answer(kind, X.astype(dtype)), answer(kind, X), 1e-5 if single else RTOL)
 
 

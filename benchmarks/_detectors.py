@@ -2,7 +2,7 @@
 
 Every one gets 5 % as its target: ``target_fpr`` here, ``contamination`` (or ``nu``) in
 scikit-learn and PyOD. What has no threshold of its own gets the quantile of its training
-scores. PyOD is optional.
+scores. Features are not scaled, but for the logistic regression. PyOD is optional.
 """
 
 import warnings
@@ -145,7 +145,7 @@ def members():
 
 def own(p):
     """Detectors of this package for rows of p features: {name: factory}."""
-    found = {
+    return {
         "MahalanobisDetector()": MahalanobisDetector,
         'MahalanobisDetector(shrinkage="oas")': lambda: MahalanobisDetector(
             shrinkage="oas"
@@ -172,7 +172,6 @@ def own(p):
         "ScoreNorms, mixture": norms,
         SLOW: lambda: norms(density="kde"),
     }
-    return {name: make for name, make in found.items() if _exists(make)}
 
 
 def class_conditional(p):
@@ -184,18 +183,17 @@ def class_conditional(p):
         "relative": {"relative": True},
         f"{blocks} blocks": {"shared_covariance": False, "n_blocks": blocks},
     }
-    found = {
+    return {
         f"ClassConditionalDetector, {name}": (
             lambda one=one: detection.ClassConditionalDetector(**one)
         )
         for name, one in options.items()
     }
-    return {name: make for name, make in found.items() if _exists(make)}
 
 
 def labelled():
     """Detectors that use labelled anomalies, by library."""
-    found = {
+    ours = {
         "NormalAbnormalDetector()": lambda: detection.NormalAbnormalDetector(),
         "NormalAbnormalDetector(KDEDetector())": lambda: detection.NormalAbnormalDetector(
             KDEDetector()
@@ -203,7 +201,7 @@ def labelled():
     }
     linear = LogisticRegression(class_weight="balanced", max_iter=1000)
     return {
-        "sklearn_gauss, labels": {n: make for n, make in found.items() if _exists(make)},
+        "sklearn_gauss, labels": ours,
         "scikit-learn, labels": {
             "LogisticRegression": lambda: Classifier(
                 make_pipeline(StandardScaler(), linear)
@@ -217,7 +215,7 @@ def labelled():
 
 def robust():
     """Detectors for training rows that hold anomalies, with what they stand beside."""
-    found = {
+    return {
         "MahalanobisDetector()": MahalanobisDetector,
         'MahalanobisDetector(trim="auto")': lambda: MahalanobisDetector(trim="auto"),
         "KDEDetector()": KDEDetector,
@@ -227,7 +225,6 @@ def robust():
         "IsolationForest": scikit_learn(512)["IsolationForest"],
         "LocalOutlierFactor": scikit_learn(512)["LocalOutlierFactor"],
     }
-    return {name: make for name, make in found.items() if _exists(make)}
 
 
 def scikit_learn(p):
@@ -245,7 +242,7 @@ def scikit_learn(p):
         "LocalOutlierFactor": lambda: LocalOutlierFactor(
             novelty=True, contamination=TARGET
         ),
-        "OneClassSVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=TARGET)),
+        "OneClassSVM": lambda: OneClassSVM(nu=TARGET),
     }
 
 
@@ -262,12 +259,3 @@ def pyod():
 
 def _reduced_name(name):
     return f"PCA({FEW}), {name}" if name in REDUCED else name
-
-
-def _exists(make):
-    """Whether this version of the package has what a factory makes."""
-    try:
-        make()
-    except (AttributeError, TypeError):
-        return False
-    return True

@@ -82,8 +82,12 @@ def measure(make, train, y, normal, anomalies):
         scores = [detector.score_samples(rows) for rows in (normal, anomalies)]
         seconds = time.perf_counter() - start
         flagged = [(detector.predict(rows) == -1).mean() for rows in (normal, anomalies)]
+    scores = np.concatenate(scores)
+    if np.isnan(scores).any():
+        print(f"{np.isnan(scores).sum()} scores are NaN", file=sys.stderr)
+        return [np.nan, np.nan, np.nan, seconds]
     truth = np.repeat([1, 0], [len(normal), len(anomalies)])
-    auroc = roc_auc_score(truth, np.nan_to_num(np.concatenate(scores)))
+    auroc = roc_auc_score(truth, np.nan_to_num(scores))  # infinite ones are large
     return [auroc, *flagged, seconds]
 
 
@@ -211,6 +215,18 @@ def tried(work, library):
         return np.full(4, np.nan)
 
 
+def named(table, p):
+    """Names of the detectors of a table."""
+    everything = [name for makers in everyone(p).values() for name in makers]
+    return {
+        "A": everything,
+        "B": [*class_conditional(p), *(name for name in everything if name != SLOW)],
+        "C": [name for makers in labelled().values() for name in makers]
+        + [name for name in UNLABELLED if name in everything],
+        "D": list(robust()),
+    }[table]
+
+
 TABLES = {"A": table_a, "B": table_b, "C": table_c, "D": table_d}
 
 
@@ -270,8 +286,21 @@ def print_rst(table, rows):
         print(f"   {line}".rstrip(), flush=True)
 
 
-def main():
-    """Read the arguments and print the tables."""
+def check(parser, options, categories, tables):
+    """Refuse names of categories and parts of names of detectors that nothing has."""
+    unknown = [name for name in options.categories or () if name not in categories]
+    if unknown:
+        parser.error(
+            f"--categories: no {', '.join(unknown)}; there are {', '.join(categories)}"
+        )
+    names = [name for table in tables for name in named(table, features(categories))]
+    for part in options.detectors:
+        if not any(part in name for name in names):
+            known = "; ".join(dict.fromkeys(names))
+            parser.error(f"--detectors: none has {part!r} in its name; there are {known}")
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("folder", nargs="?", default=os.getenv("SKLEARN_GAUSS_DATA"))
     parser.add_argument("--only", nargs="+", choices=TABLES, default=["A", "B", "C"])
@@ -281,10 +310,19 @@ def main():
     parser.add_argument("--repeats", type=int, default=1, help="of the five folds")
     parser.add_argument("--rst", action="store_true", help="tables for the user guide")
     parser.add_argument("--dry-run", action="store_true", help="small, drawn rows")
+    return parser
+
+
+def main():
+    """Read the arguments and print the tables."""
+    parser = arguments()
     options = parser.parse_args()
     if not options.dry_run and not options.folder:
         parser.error("give FOLDER or set SKLEARN_GAUSS_DATA")
     categories = generated() if options.dry_run else load(options.folder)
+    tables = [*options.only, *(["D"] if options.contamination else [])]
+    tables = list(dict.fromkeys(tables))
+    check(parser, options, categories, tables)
     if options.categories:
         categories = {name: categories[name] for name in options.categories}
 
@@ -293,9 +331,8 @@ def main():
         return [name for name in makers if any(part in name for part in parts)]
 
     show = print_rst if options.rst else print_text
-    tables = [*options.only, *(["D"] if options.contamination else [])]
     repeats = 0 if options.dry_run else options.repeats
-    for table in dict.fromkeys(tables):
+    for table in tables:
         show(table, TABLES[table](categories, repeats, chosen))
     if not pyod():
         print("\nPyOD: not installed")

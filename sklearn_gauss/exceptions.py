@@ -7,6 +7,7 @@ __all__ = [
     "ImageReadError",
     "NearestNeighborWarning",
     "RankDeficientWarning",
+    "TrimmingWarning",
     "WeightsMismatchError",
 ]
 
@@ -17,6 +18,10 @@ class RankDeficientWarning(UserWarning):
 
 class CalibrationWarning(UserWarning):
     """A threshold cannot keep the false-positive rate that was asked for."""
+
+
+class TrimmingWarning(UserWarning):
+    """Many training rows were left out of a fit as anomalies."""
 
 
 class DistanceOverflowWarning(UserWarning):

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gauss._numerics.arrays import Frame
+from sklearn_gauss._numerics.arrays import Frame, row_blocks
 from sklearn_gauss._numerics.dense import DenseCovariance
 from sklearn_gauss._numerics.density import squared_mahalanobis
 from sklearn_gauss._numerics.gaussian import Gaussian, estimate
@@ -42,6 +42,11 @@ __all__ = [
     "score_gradient",
     "unpack",
 ]
+
+
+#: Beyond this many units of the frame, about the size of the residuals, the distance
+#: between two means would cost rows that lie close to one of them their digits.
+_NEAR = 64.0
 
 
 class NoVarianceError(ValueError):
@@ -179,9 +184,46 @@ def fit_each(
 # --------------------------------------------------------------------------- scores
 def class_squares(X: NDArray, gaussians: list[Gaussian]) -> NDArray:
     """Squared distances (n, C) to the classes; infinite beyond float64's range."""
+    gaps = _common_gaps(gaussians)
+    if gaps is not None:
+        return _squares_of_one_operator(X, gaussians[0], gaps)
     return np.stack(
         [squared_mahalanobis(X, g.centre, g.covariance) for g in gaussians], axis=1
     )
+
+
+def _common_gaps(gaussians: list[Gaussian]) -> NDArray | None:
+    """Means of classes less that of the first one (C, p), in its frame.
+
+    None where rows are to be whitened for each class: there is one, or they have
+    covariances of their own, or means far apart.
+    """
+    first = gaussians[0]
+    alone = len(gaussians) == 1
+    if alone or any(g.covariance is not first.covariance for g in gaussians):
+        return None
+    own = first.centre
+    with np.errstate(over="ignore", invalid="ignore"):
+        gaps = np.stack(
+            [
+                (g.centre.origin - own.origin) / own.scale + (g.centre.shift - own.shift)
+                for g in gaussians
+            ]
+        )
+    return gaps if np.abs(gaps).max() <= _NEAR else None
+
+
+def _squares_of_one_operator(X: NDArray, first: Gaussian, gaps: NDArray) -> NDArray:
+    """Squared distances (n, C), each the length of a difference of whitened rows."""
+    squares = np.empty((len(X), len(gaps)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        white_gaps = first.covariance.whiten(gaps)
+        for rows in row_blocks(*X.shape):
+            white = first.covariance.whiten(first.centre.enter(X[rows]))
+            for k, gap in enumerate(white_gaps):
+                away = white - gap
+                squares[rows, k] = np.einsum("ij,ij->i", away, away)
+    return np.where(np.isnan(squares), np.inf, squares)
 
 
 def block_slices(n_features: int, n_blocks: int) -> list[slice]:
@@ -211,11 +253,12 @@ def relative_scores(
 ) -> NDArray:
     """Log-densities (n, C) less those (n, B) of the background, by the same weights.
 
-    Minus infinity where either is: of two infinite distances nothing is known.
+    Minus infinity where either is, in a block that counts: of two infinite distances
+    nothing is known.
     """
     if background is None:
         return densities
-    lost = np.isinf(densities) | np.isinf(background).any(axis=1)[:, None]
+    lost = np.isinf(densities) | (np.isinf(background) @ (weights > 0).T)
     level = np.where(np.isinf(background), 0.0, background) @ weights.T
     return np.where(lost, -np.inf, np.where(lost, 0.0, densities) - level)
 

@@ -22,6 +22,9 @@ _ARRAYS = 6
 #: Size below which squared distances have lost digits to underflow.
 _UNDERFLOW = 1e-290
 
+#: Least temperature: squared distances over it, or over its inverse, are still numbers.
+_COLDEST = 1e-300
+
 #: Temperatures that are tried: the spread of the left-out squared distances times these.
 _TEMPERATURES = 2.0 ** np.arange(1, -11, -1)
 
@@ -41,7 +44,7 @@ class Bank:
 
     rows : (m, p), centred coordinates
     origin : (p,), what was subtracted from unit rows
-    empty : (m,), reference rows of zeros, whose cosine with anything is 0
+    empty : (m,), reference rows of zeros, whose cosine is 1 with another, else 0
     groups : (m,), rows of the same group as a query can be left out
     frame : coordinates of the data in which residuals are taken
     """
@@ -119,6 +122,7 @@ def _scores(bank, Z, zeros, own) -> tuple[NDArray, NDArray]:
         scores[:, bank.empty] = (2 - lengths**2)[:, None]
         errors[:, bank.empty] = 8 * EPS
     scores[zeros], errors[zeros] = 0.0, 0.0
+    scores[np.ix_(zeros, bank.empty)] = -2.0  # rows of zeros are alike
     if own is not None:
         scores[own[:, None] == bank.groups] = np.inf
     return scores, errors
@@ -175,7 +179,11 @@ def mixed(
 
 
 def _softmax(scores: NDArray, temperature: float) -> NDArray:
-    """Weights (n, m), exp(-score / (2 T)) over their sum; overwrites the scores."""
+    """Weights (n, m), exp(-score / (2 T)) over their sum; overwrites the scores.
+
+    A temperature of 0 is that of the nearest row, an infinite one that of equal weights.
+    """
+    temperature = min(max(temperature, _COLDEST), 1 / _COLDEST)
     with np.errstate(invalid="ignore", over="ignore"):
         scores -= scores.min(axis=1, keepdims=True)
         scores /= -2 * temperature
@@ -203,10 +211,10 @@ def best_temperature(
     if not spread > 0:
         return 1.0
     for some in bank.blocks(len(X), n_bytes):
+        scores = _left_out_scores(bank, X[some], own[some])
+        scores[np.isnan(scores)] = np.inf
         for i, factor in enumerate(_TEMPERATURES):
-            scores = _left_out_scores(bank, X[some], own[some])
-            scores[np.isnan(scores)] = np.inf
-            gaps = rows[some] - _softmax(scores, spread * factor) @ values
+            gaps = rows[some] - _softmax(scores.copy(), spread * factor) @ values
             sums[i] += np.einsum("ij,ij->", gaps, gaps)
     return spread * float(_TEMPERATURES[int(np.argmin(sums))])
 

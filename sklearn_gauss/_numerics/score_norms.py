@@ -87,21 +87,37 @@ class SmoothedGaussian:
 
     def norms(self, X: NDArray, scales: NDArray) -> NDArray:
         """Features (m, l) of rows X at scales (l,), in the data's units."""
-        sigma = scales / self.centre.scale
-        along = 1.0 / ((self.excess + self.noise)[:, None] / sigma + sigma)
-        off = 1.0 / (self.noise / sigma + sigma)
-        top = np.vstack([along, off]).max(axis=0)
+        sigma = _in_frame(scales, self.centre)
+        along = _damped(np.sqrt(self.excess + self.noise)[:, None], sigma)
+        off = _damped(np.sqrt(self.noise), sigma)
+        whole = len(self.axes) == self.axes.shape[1]
+        top = np.vstack([along] if whole else [along, off]).max(axis=0)
+        top = np.maximum(top, np.finfo(np.float64).tiny)
         norms = np.empty((len(X), len(scales)))
         for rows in row_blocks(*X.shape):
             Z, unit = _unit_rows(self.centre, X[rows])
             parts = Z @ self.axes.T
             squares = parts**2 @ (along / top) ** 2
-            if len(self.axes) < self.axes.shape[1]:
+            if not whole:
                 rest = Z - parts @ self.axes  # not a difference of squared norms
                 squares += np.einsum("ij,ij->i", rest, rest)[:, None] * (off / top) ** 2
             with np.errstate(over="ignore"):
                 norms[rows] = np.sqrt(squares) * top * unit
         return norms
+
+
+def _in_frame(scales: NDArray, frame: Frame) -> NDArray:
+    """Scales in the units of a frame, within the range of float64."""
+    with np.errstate(over="ignore", under="ignore"):
+        sigma = scales / frame.scale
+    return np.clip(sigma, np.finfo(np.float64).tiny, np.finfo(np.float64).max)
+
+
+def _damped(roots: NDArray, sigma: NDArray) -> NDArray:
+    """sigma / (roots^2 + sigma^2) without a square that could leave float64's range."""
+    high = np.maximum(roots, sigma)
+    ratio = np.minimum(roots, sigma) / high
+    return np.where(roots > sigma, ratio, 1.0) / high / (1 + ratio**2)
 
 
 def fit_gaussian(sums: Sums, rule: str | float, X: NDArray) -> tuple:
@@ -165,7 +181,7 @@ def left_out_norms(
     others = left_out_spread(spread, _forms(coordinates, spectrum, n), centred=True)
     kept = np.broadcast_to(intensity(rule, others), n)
     doubtful = lost_sums(spread, others)
-    norms, sigma = np.empty((n, len(scales))), scales / sums.frame.scale
+    norms, sigma = np.empty((n, len(scales))), _in_frame(scales, sums.frame)
     for rows in row_blocks(*coordinates.shape):
         norms[rows], unsure = _left_out_block(
             coordinates[rows] ** 2,
@@ -196,13 +212,18 @@ def _left_out_block(
     norms = np.empty((len(squares), len(sigma)))
     leverages = squares / sums
     free, doubtful = _free(leverages, count), np.zeros(len(squares), dtype=bool)
-    variances = ((1 - amount) / (count - 1))[:, None] * sums
+    ridge = (amount * target)[:, None]
+    variances = ((1 - amount) / (count - 1))[:, None] * sums + ridge
+    roots = np.sqrt(variances)
     for i, s in enumerate(sigma):
-        ridge = amount * target + s**2
-        inverses = 1.0 / (variances + ridge[:, None])
-        length = np.sqrt(np.einsum("ij,ij,ij->i", inverses, inverses, squares)) * s
+        inverses = _damped(roots, s)  # times s
+        top = np.maximum(inverses.max(axis=1), np.finfo(np.float64).tiny)
+        parts = inverses / top[:, None]
+        length = np.sqrt(np.einsum("ij,ij,ij->i", parts, parts, squares)) * top
+        with np.errstate(over="ignore"):
+            kept = np.divide(ridge, variances + s**2, where=ridge > 0, out=0 * variances)
         # alpha z over alpha (free + share): the two alphas cancel.
-        remainder = free + np.einsum("ij,ij->i", leverages, inverses) * ridge
+        remainder = free + np.einsum("ij,ij->i", leverages, kept + s * inverses)
         with np.errstate(divide="ignore", invalid="ignore"):
             norms[:, i] = length / remainder
         doubtful |= (remainder < SAFE_REMAINDER) & (free > 0)
@@ -253,7 +274,7 @@ def kernel_norms(
     ``left_out``: X are those rows themselves, and each leaves its own kernel out.
     Squared distances are sums of squared differences, which do not cancel.
     """
-    sigma = scales / centre.scale
+    sigma = _in_frame(scales, centre)
     Y = centre.enter(rows)
     norms = np.empty((len(X), len(scales)))
     step = max(CHUNK_ELEMENTS // max(len(Y), Y.shape[1]), 1)
@@ -276,12 +297,14 @@ def _kernel_block(Z: NDArray, Y: NDArray, squares: NDArray, sigma: NDArray) -> N
     excess = np.subtract(squares, nearest, where=reached, out=np.zeros_like(squares))
     norms = np.empty((len(Z), len(sigma)))
     for i, s in enumerate(sigma):
-        weights = np.exp(np.maximum(excess / (-2 * s) / s, -700.0))
+        with np.errstate(over="ignore"):
+            weights = np.exp(np.maximum(excess / s / s / -2, -700.0))
         weights /= weights.sum(axis=1, keepdims=True)
         mean = weights @ Y
         # Beyond the range of squares a row is as far from all: the mean does not matter.
         gap = Z - np.where(reached, mean, 0.0)
-        norms[:, i] = _lengths(gap) / s
+        with np.errstate(over="ignore"):
+            norms[:, i] = _lengths(gap) / s
     return norms
 
 

@@ -23,6 +23,10 @@ __all__ = ["fit_tail", "student_log_density", "student_pull"]
 #: last the law is Gaussian to all purposes.
 _GRID = np.logspace(-1, 6, 29)
 
+#: Squared distances beside their median: the least that can be told from zero, and the
+#: largest whose sums stay within float64.
+_ROUNDING, _LARGEST = 1e-24, 1e290
+
 
 def student_log_density(
     squares: NDArray, rank: int, logdet: float, df: float, scale: float
@@ -37,7 +41,7 @@ def student_log_density(
 
 
 def student_pull(squares: NDArray, rank: int, df: float, scale: float) -> NDArray:
-    """-2 d log t / d u: by how much more the score falls than the distance grows, / 2."""
+    """Slope of -2 log t in the squared distance; 1 for the Gaussian."""
     if np.isinf(df):
         return np.full(len(squares), 1 / scale)
     return (df + rank) / (df * scale + squares)
@@ -47,12 +51,14 @@ def fit_tail(squares: NDArray, rank: int) -> tuple[float, float]:
     """Degrees of freedom and scale of the greatest likelihood of squared distances (n,).
 
     For each df the scale solves mean((df + r) u / (df s + u)) = r; df comes from a grid
-    and Brent's method between the neighbours of the best. Distances of zero, where the
-    likelihood has no bound, are left out; some must be positive.
+    and Brent's method between the neighbours of the best. Distances of zero but for
+    rounding, where the likelihood has no bound, are left out; some must be positive.
     """
     squares = squares[squares > 0]
     unit = float(np.median(squares))  # next to which sums neither over- nor underflow
-    squares = squares / unit
+    with np.errstate(over="ignore"):
+        squares = np.minimum(squares / unit, _LARGEST)
+    squares = squares[squares > _ROUNDING]
     gaussian = float(squares.mean() / rank)
 
     def likelihood(df: float, scale: float) -> float:

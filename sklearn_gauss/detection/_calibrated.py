@@ -1,10 +1,7 @@
 """CalibratedDetector: a threshold that holds, for any detector or Pipeline."""
 
+from functools import partial
 from typing import ClassVar
-
-from sklearn.base import clone
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_gauss._base import (
     TARGET_FPR,
@@ -16,14 +13,14 @@ from sklearn_gauss._base import (
     count_rows,
     fit_context,
 )
-from sklearn_gauss.detection._class_labels import class_labels
 from sklearn_gauss.detection._held_out import (
-    fit_quietly,
     held_out,
+    kept_rows,
     last_step,
     squared_distances,
 )
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
+from sklearn_gauss.detection._row_labels import fit_labelled, row_labels
 
 
 class CalibratedDetector(BaseDetector):
@@ -119,9 +116,11 @@ class CalibratedDetector(BaseDetector):
         X : array-like of shape (n_samples, n_features), or what the detector takes
             Normal rows; paths or images, say, for a Pipeline that extracts features.
         y : array-like of shape (n_samples,), default=None
-            Class of every row, for a `ClassConditionalDetector`; ignored by others.
+            Class of every row, for a `ClassConditionalDetector`; +1 for normal rows and
+            -1 for anomalies, for a `NormalAbnormalDetector`: anomalies are then part of
+            every fit, and normal rows are held out. Ignored by other detectors.
         classes : array-like of shape (n_samples,), default=None
-            The same, where y is something else.
+            The class of every row, where y is something else.
 
         Returns
         -------
@@ -140,15 +139,17 @@ class CalibratedDetector(BaseDetector):
                 f"X has {count_rows(X)} sample(s), but a minimum of 3 is required: "
                 "each fold leaves at least two to fit to."
             )
-        classes = self._find_classes(X, y, classes)
-        scores = held_out(
-            X, self._fit_clone, _score, cv=self.cv, n_jobs=self.n_jobs, classes=classes
-        )
-        self.detector_ = self._fit_clone(X, classes)
+        labels = row_labels(self.detector, X, y, classes)
+        fit = partial(fit_labelled, self.detector)
+        scores = held_out(X, fit, _score, cv=self.cv, n_jobs=self.n_jobs, labels=labels)
+        self.detector_ = fit(X, **labels)
         if isinstance(last_step(self.detector_), MahalanobisDetector):
             # Distances: a fold's determinant is not that of the final detector.
             scores = last_step(self.detector_)._log_density(scores)
         self.calibration_scores_ = scores
+        vars(self).pop("calibration_weights_", None)
+        if (kept := kept_rows([self.detector_])) is not None:
+            self.calibration_weights_ = kept
         self._set_threshold(self.target_fpr)
         return self
 
@@ -156,24 +157,6 @@ class CalibratedDetector(BaseDetector):
         """Rows of numbers, checked; images or paths as they are, for the detector."""
         rows = getattr(X, "ndim", 2) == 2 and not isinstance(X, (list, tuple))
         return check_rows(self, X, reset=reset) if rows else X
-
-    def _find_classes(self, X, y, classes):
-        """Classes of the rows for a detector that takes them, or None."""
-        takes = has_fit_parameter(last_step(self.detector), "classes")
-        if not takes and classes is not None:
-            raise ValueError(
-                f"classes: {type(last_step(self.detector)).__name__} takes none."
-            )
-        if not takes or (y is None and classes is None):
-            return None
-        return class_labels(X, y, classes)["labels"]
-
-    def _fit_clone(self, X, classes=None):
-        if classes is None:
-            return fit_quietly(clone(self.detector), X)
-        chain = isinstance(self.detector, Pipeline)
-        name = f"{self.detector.steps[-1][0]}__classes" if chain else "classes"
-        return fit_quietly(clone(self.detector), X, **{name: classes})
 
     def _scores(self, X):
         return self.detector_.score_samples(X)

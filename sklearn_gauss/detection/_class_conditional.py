@@ -41,7 +41,7 @@ from sklearn_gauss.detection._class_checks import (
     clipped,
     no_variance,
 )
-from sklearn_gauss.detection._class_labels import class_labels, joined_labels
+from sklearn_gauss.detection._class_labels import added, class_labels, first, joined
 
 
 class ClassConditionalDetector(BaseDetector):
@@ -128,6 +128,9 @@ class ClassConditionalDetector(BaseDetector):
     Left-out scores are in closed form and equal those of n refits, the intensity
     estimated anew each time. With ``class_weight="uniform"`` they take a decomposition
     of the covariance for each class, otherwise one.
+
+    ``score``, the mean of the scores, chooses between options only where these are
+    log-densities of the same columns: ``relative=False`` and uniform block weights.
 
     All training rows are kept for `partial_fit`, (n_samples, n_features). Where there
     are no more rows than features no p x p array is formed.
@@ -217,8 +220,9 @@ class ClassConditionalDetector(BaseDetector):
         y : array-like of shape (n_samples,), default=None
             Class of each row: strings, whole numbers or booleans. None is one class.
         classes : array-like of shape (n_samples,), default=None
-            The same; y is then ignored. For searches, whose y says +1 or -1:
-            ``set_fit_request(classes=True)`` and ``search.fit(X, y, classes=classes)``.
+            The same, not scikit-learn's list of all classes. For searches, whose y says
+            +1 or -1 and is then ignored: ``set_fit_request(classes=True)`` and
+            ``search.fit(X, y, classes=classes)``.
         background : array-like of shape (n_background, n_features), default=None
             Rows of the background of ``relative``, of any kind; None takes X. They are
             not among the normal rows.
@@ -232,8 +236,8 @@ class ClassConditionalDetector(BaseDetector):
         ------
         ValueError
             If X has NaN, infinities, text or fewer than two rows, y has the values +1
-            and -1, which are labels of anomalies, a class has no variance, or
-            ``relative`` has nothing to be relative to.
+            and -1, which are labels of anomalies, or others beside ``classes``, a class
+            has no variance, or ``relative`` has nothing to be relative to.
 
         Warns
         -----
@@ -243,11 +247,11 @@ class ClassConditionalDetector(BaseDetector):
             Where an unshrunk covariance is singular.
         """
         X = check_rows(self, X, reset=True, min_rows=2)
-        labels = class_labels(X, y, classes)
+        found = class_labels(X, y, classes)
         if background is not None:
             background = self._check_background(background)
         self._forget()
-        self._seen = {"rows": X.copy(), "background": background, **labels}
+        self._seen = first(X, found, background)
         self._settle()
         return self
 
@@ -264,7 +268,7 @@ class ClassConditionalDetector(BaseDetector):
         y : array-like of shape (n_samples,), default=None
             Class of each of these rows.
         classes : array-like of shape (n_samples,), default=None
-            The same; y is then ignored.
+            The same, as in `fit`; not scikit-learn's list of all classes.
 
         Returns
         -------
@@ -274,12 +278,7 @@ class ClassConditionalDetector(BaseDetector):
         seen = vars(self).get("_seen")
         X = check_rows(self, X, reset=seen is None)
         found = class_labels(X, y, classes)
-        if seen is None:
-            seen = {"rows": X.copy(), "background": None, **found}
-        else:
-            labels = joined_labels(seen, found)
-            rows = np.concatenate([seen["rows"], X])
-            seen = {"rows": rows, "background": seen["background"], **labels}
+        seen = first(X, found) if seen is None else added(seen, X, found)
         self._forget()
         self._seen, self._pending = seen, True
         return self
@@ -384,11 +383,11 @@ class ClassConditionalDetector(BaseDetector):
 
     # ---------------------------------------------------------------------- fitting
     def _settle(self):
-        seen = self._seen
-        X = seen["rows"]
+        self._seen = seen = joined(self._seen)
+        X, labels = seen["rows"][0], seen["labels"][0]
         if len(X) < 2:
             raise ValueError("Only 1 row was seen so far, and two are needed.")
-        self.classes_, labels = np.unique(seen["labels"], return_inverse=True)
+        self.classes_, labels = np.unique(labels, return_inverse=True)
         self.class_count_ = np.bincount(labels)
         self.block_weights_ = block_table(
             self.block_weights, len(self.classes_), self.n_blocks, self.n_features_in_
@@ -485,7 +484,10 @@ class ClassConditionalDetector(BaseDetector):
             raise ValueError(
                 "background was given but relative=False: it would have no effect."
             )
-        return check_rows(self, background, reset=False, min_rows=2).copy()
+        try:
+            return check_rows(self, background, reset=False, min_rows=2).copy()
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"background, taken as X: {error}") from error
 
     # ---------------------------------------------------------------------- scoring
     def _columns(self):

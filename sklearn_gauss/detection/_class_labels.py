@@ -1,16 +1,16 @@
-"""Classes of normal rows, as labels of one kind; labels of anomalies are told apart."""
+"""Classes of normal rows, at once or in chunks; labels of anomalies are told apart."""
 
 import numpy as np
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import column_or_1d
 
-__all__ = ["class_labels", "joined_labels"]
+__all__ = ["added", "class_labels", "first", "joined"]
 
 #: Kinds of dtypes of classes: boolean, whole numbers, text.
 KINDS = {"b": "booleans", "i": "numbers", "u": "numbers", "f": "numbers", "U": "strings"}
 
 
 def class_labels(X, y, classes):
-    """Labels (n,) of rows and whether any were given, as a dict.
+    """Labels of rows, as a list of one block (n,), and whether any were given; a dict.
 
     Raises
     ------
@@ -20,27 +20,64 @@ def class_labels(X, y, classes):
     """
     name, given = ("y", y) if classes is None else ("classes", classes)
     if given is None:
-        return {"labels": np.zeros(len(X), dtype=np.int64), "labelled": False}
-    check_consistent_length(X, given)
-    labels = _plain(column_or_1d(given, warn=False), name)
+        return {"labels": [np.zeros(len(X), dtype=np.int64)], "labelled": False}
+    if name == "classes" and y is not None and not _are_verdicts(y):
+        raise ValueError(
+            "y and classes are both given: classes is the class of each row here, not "
+            "the list of all classes. Give one of them, or y of the values +1 and -1."
+        )
+    labels = column_or_1d(given, warn=False)
+    if len(labels) != len(X):
+        raise ValueError(
+            f"{name} and X have inconsistent numbers of samples: {len(labels)} and "
+            f"{len(X)}. Every row needs its class."
+        )
+    labels = _plain(labels, name)
     if name == "y":
         refuse_verdicts(labels)
-    return {"labels": labels, "labelled": True}
+    return {"labels": [labels], "labelled": True}
 
 
-def joined_labels(seen, found):
-    """Labels of earlier rows and of later ones."""
+def _are_verdicts(y):
+    """Whether y is the +1 and -1 of normal rows and anomalies."""
+    return set(np.ravel(y).tolist()) <= {1, -1}
+
+
+def first(X, found, background=None):
+    """What was seen: rows X and their labels, both as lists of blocks."""
+    rows = [X.copy()]  # the caller's array may change later
+    return found | {"rows": rows, "background": background}
+
+
+def added(seen, X, found):
+    """The same with rows X and their labels added."""
     if seen["labelled"] != found["labelled"]:
         raise ValueError(
             "Some rows were given with their classes and some without; give all or none."
         )
-    kinds = [KINDS[one["labels"].dtype.kind] for one in (seen, found)]
+    kinds = [KINDS[one["labels"][0].dtype.kind] for one in (seen, found)]
     if kinds[0] != kinds[1]:
         raise ValueError(
             f"The classes were {kinds[0]} before and are {kinds[1]} now; use one kind."
         )
-    labels = np.concatenate([seen["labels"], found["labels"]])
-    return {"labels": labels, "labelled": seen["labelled"]}
+    rows = _grown(seen["rows"], X.copy())
+    return seen | {"rows": rows, "labels": _grown(seen["labels"], found["labels"][0])}
+
+
+def joined(seen):
+    """The same, rows and labels as one block each."""
+    return seen | {name: [np.concatenate(seen[name])] for name in ("rows", "labels")}
+
+
+def _grown(blocks, block):
+    """Blocks with one more; those no longer than what follows are joined with it.
+
+    So n rows that come one by one are log n blocks, and each is copied log n times.
+    """
+    blocks = [*blocks, block]
+    while len(blocks) > 1 and len(blocks[-2]) <= len(blocks[-1]):
+        blocks[-2:] = [np.concatenate(blocks[-2:])]
+    return blocks
 
 
 def refuse_verdicts(labels):

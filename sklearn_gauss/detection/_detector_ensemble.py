@@ -24,6 +24,7 @@ from sklearn_gauss._numerics.stacking import RULES, combined
 from sklearn_gauss.detection._examples import deal_folds, find_examples
 from sklearn_gauss.detection._member_fits import alike, fit_members
 from sklearn_gauss.detection._member_scores import scores_of
+from sklearn_gauss.detection._row_labels import refuse_row_labels
 from sklearn_gauss.detection._shared_steps import behind, leading
 from sklearn_gauss.detection._weighing import weigh
 
@@ -225,6 +226,8 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         """
         self._check_members()
         X = self._check(X, reset=True)
+        for _, detector in self.estimators:
+            refuse_row_labels("DetectorEnsemble", detector, X, y)
         examples = find_examples(X, y, groups, self.defects)
         folds = deal_folds(examples, self.cv)
         fits = self._fit_members(examples, folds)

@@ -108,9 +108,11 @@ def find_labels(X, y):
         return None
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    values = set(y.reshape(-1).tolist())
+    if y.dtype.kind in "iufO" and values >= {-1, 1}:
+        _refuse_more(y, values)
     if y.ndim != 1:
         return None
-    values = set(y.tolist())
     if not (y.dtype.kind in "iufO" and values == {-1, 1}):
         if len(values) == 2:
             warnings.warn(
@@ -124,6 +126,18 @@ def find_labels(X, y):
     if len(y) != count_rows(X):
         raise ValueError(f"y has {len(y)} labels, but X {count_rows(X)} samples.")
     return y.astype(int)
+
+
+def _refuse_more(y, values):
+    """Raise where labels are in several columns, or beside marks for "unlabelled"."""
+    if y.ndim > 1:
+        raise ValueError(f"y has labels in {y.shape[1]} columns; give one of them.")
+    others = [value for value in values if value not in (-1, 1)]
+    if others and all(value is None or value != value or value == 0 for value in others):
+        raise ValueError(
+            f"y has {others[0]} beside the labels +1 and -1: leave out rows that have no "
+            "label."
+        )
 
 
 def _split(X, y, groups):

@@ -16,6 +16,7 @@ __all__ = [
     "has_distance",
     "held_out",
     "in_silence",
+    "kept_rows",
     "last_step",
     "squared_distances",
 ]
@@ -29,6 +30,17 @@ def last_step(detector):
 def has_distance(detector):
     """Whether a fitted detector has one squared distance a row, not one a class."""
     return hasattr(detector, "mahalanobis") and not hasattr(detector, "classes_")
+
+
+def kept_rows(detectors):
+    """Weights (n,) of calibration rows: 0 for those that all detectors leave out.
+
+    None where one of them leaves none out on principle.
+    """
+    found = [vars(last_step(detector)).get("inliers_") for detector in detectors]
+    if any(kept is None for kept in found):
+        return None
+    return np.any(found, axis=0).astype(np.float64)
 
 
 def squared_distances(detector, X):
@@ -53,7 +65,7 @@ def in_silence():
         yield
 
 
-def held_out(X, fit, score, *, cv, n_jobs=None, classes=None):
+def held_out(X, fit, score, *, cv, n_jobs=None, labels=None):
     """Score every row of X by what was fitted to the other folds.
 
     Parameters
@@ -61,29 +73,33 @@ def held_out(X, fit, score, *, cv, n_jobs=None, classes=None):
     X : array, data frame or list of n_samples
         Rows.
     fit : callable
-        Takes rows, returns something fitted.
+        Takes rows, and their labels by name, returns something fitted.
     score : callable
         Takes that and rows, returns scores of shape (n_rows, ...).
     cv : int
         Number of folds, n_samples at most; rows are shuffled in a fixed way.
     n_jobs : int, default=None
         Number of folds to fit in parallel.
-    classes : array of shape (n_samples,), default=None
-        If given, ``fit`` takes those of its rows as well.
+    labels : dict of str to array of shape (n_samples,), default=None
+        Labels of the rows. Those with "y" of -1 are part of every fit, and not scored.
 
     Returns
     -------
     scores : ndarray of shape (n_samples, ...)
-        In the order of X.
+        In the order of X, less the rows that are not scored.
     """
-    folds = list(KFold(min(cv, count_rows(X)), shuffle=True, random_state=0).split(X))
+    labels = labels or {}
+    normal = np.asarray(labels.get("y", np.ones(count_rows(X)))) != -1
+    places, always = np.flatnonzero(normal), np.flatnonzero(~normal)
+    folds = KFold(min(cv, len(places)), shuffle=True, random_state=0).split(places)
+    folds = [(np.append(places[some], always), places[rest]) for some, rest in folds]
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_score_fold)(X, classes, fit, score, *fold) for fold in folds
+        delayed(_score_fold)(X, labels, fit, score, *fold) for fold in folds
     )
     order = np.concatenate([test for _, test in folds])
     return np.concatenate(parts)[np.argsort(order)]
 
 
-def _score_fold(X, classes, fit, score, train, test):
-    given = [X] if classes is None else [X, classes]
-    return score(fit(*(take_rows(each, train) for each in given)), take_rows(X, test))
+def _score_fold(X, labels, fit, score, train, test):
+    own = {name: take_rows(values, train) for name, values in labels.items()}
+    return score(fit(take_rows(X, train), **own), take_rows(X, test))

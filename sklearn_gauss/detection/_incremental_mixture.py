@@ -41,6 +41,10 @@ from sklearn_gauss.detection._held_out import fit_quietly, held_out, in_silence
 from sklearn_gauss.detection._mixture_stream import begun, extended
 from sklearn_gauss.exceptions import DistanceOverflowWarning
 
+#: Coordinate of a known value, in units of the scale, up to which densities of
+#: components still tell what is expected beside it.
+FARTHEST_KNOWN = 1e100
+
 
 class IncrementalMixtureDetector(BaseDetector):
     r"""Anomalies by a Gaussian mixture that learns a row at a time and then drops it.
@@ -64,7 +68,8 @@ class IncrementalMixtureDetector(BaseDetector):
         beyond what a normal row exceeds with this probability (chi-squared law).
     scale : float or array-like of shape (n_features,), default=None
         Standard deviations of the features. None takes those of the first ``n_init``
-        rows; a column that is constant there gets the median of the others.
+        rows, or of more if these are all equal; a column that is constant there gets the
+        median of the others.
     n_init : int, default=100
         First rows that are kept until there are as many, for the scale.
     prior_count : "auto" or float, default="auto"
@@ -87,8 +92,9 @@ class IncrementalMixtureDetector(BaseDetector):
         own scores, which is optimistic; or ``offset_`` itself, in nats. "cv" and
         "quantile" need all rows and have no `partial_fit`.
     n_calibration : int, default=1000
-        Most scores that "prequential" keeps, the latest ones. Of those only the later
-        half of all rows count, while the mixture was no longer new.
+        Most scores that "prequential" keeps, the latest ones; 1 / target_fpr - 1 or
+        more. Of those only the later half of all rows count, while the mixture was no
+        longer new. Fewer follow drift sooner.
     cv : int, default=10
         Folds of ``calibration="cv"``; each is a fit to the rest, in the order of rows.
 
@@ -248,8 +254,10 @@ class IncrementalMixtureDetector(BaseDetector):
         Raises
         ------
         ValueError
-            If X has NaN, infinities, text or a single row, the first rows have no
-            spread and no ``scale`` is given, or a row is 1e12 times as far as that.
+            If X has NaN, infinities, text or a single row, all rows are equal and no
+            ``scale`` is given, a row is 1e12 times as far from the first ones as these
+            spread, or ``n_calibration`` is too small for ``target_fpr``. Nothing is
+            left of an earlier fit then.
 
         Warns
         -----
@@ -258,8 +266,22 @@ class IncrementalMixtureDetector(BaseDetector):
         RankDeficientWarning
             Where columns are constant in the rows that the scale comes from.
         """
+        self._check_window()
         X = check_rows(self, X, reset=True, min_rows=2)
+        self._start_anew()
+        try:
+            self._fit(X)
+        except Exception:
+            self._start_anew()  # or partial_fit would go on with rows that were refused
+            raise
+        return self
+
+    def _start_anew(self):
         self._forget()
+        for name in ("_stream", "n_samples_seen_"):
+            vars(self).pop(name, None)
+
+    def _fit(self, X):
         self._stream = self._extended(None, X)
         self.n_samples_seen_ = len(X)
         self._settle()
@@ -268,10 +290,23 @@ class IncrementalMixtureDetector(BaseDetector):
             self._set_threshold(self.target_fpr)
         elif self.calibration == "quantile":
             self.offset_ = float(np.quantile(self._scores(X), self.target_fpr))
-        return self
+
+    def _check_window(self):
+        needed = rows_needed(self.target_fpr)
+        if self.calibration == "prequential" and self.n_calibration < needed:
+            raise ValueError(
+                f"n_calibration={self.n_calibration} keeps fewer scores than the "
+                f"{needed} that target_fpr={self.target_fpr:g} needs, however many rows "
+                "there are; raise either."
+            )
 
     def _can_stream(self):
-        return self.calibration not in ("cv", "quantile")
+        if self.calibration in ("cv", "quantile"):
+            raise AttributeError(
+                f"calibration={self.calibration!r} needs all rows at once; "
+                'use "prequential" or a number for partial_fit.'
+            )
+        return True
 
     @available_if(_can_stream)
     @fit_context(prefer_skip_nested_validation=True)
@@ -279,7 +314,8 @@ class IncrementalMixtureDetector(BaseDetector):
         """Learn more rows; the result is that of one fit to all rows in this order.
 
         The first ``n_init`` rows are kept, then none but for the last scores. Without a
-        ``scale``, two rows that differ are needed before the detector can be used.
+        ``scale``, two rows that differ are needed before the detector can be used; rows
+        are kept until then, however many.
 
         Parameters
         ----------
@@ -292,7 +328,15 @@ class IncrementalMixtureDetector(BaseDetector):
         -------
         self : object
             Detector with the rows learnt.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; rows learnt before are not lost.
+        AttributeError
+            With ``calibration="cv"`` or "quantile".
         """
+        self._check_window()
         first = "_stream" not in vars(self)
         X = check_rows(self, X, reset=first)
         stream = self._extended(None if first else self._stream, X)
@@ -354,7 +398,8 @@ class IncrementalMixtureDetector(BaseDetector):
         Raises
         ------
         ValueError
-            If X has infinities or not the features of ``fit``.
+            If X has infinities, not the features of ``fit``, or known values so far from
+            the rows learnt that nothing can be expected beside them.
         """
         self._check_is_fitted()
         X = validate_data(
@@ -365,9 +410,17 @@ class IncrementalMixtureDetector(BaseDetector):
             ensure_all_finite="allow-nan",
         )
         frame, missing = self._frame(), np.isnan(X)
-        found = complete(self._mixture(), frame.enter(X))
-        completed = X.copy()
-        completed[missing] = (found * frame.scale + frame.origin)[missing]
+        with np.errstate(over="ignore", invalid="ignore"):
+            Z = frame.enter(X)
+            near = np.abs(Z[~missing]).max(initial=0.0) < FARTHEST_KNOWN
+            found = complete(self._mixture(), Z) if near else Z
+            completed = X.copy()
+            completed[missing] = (found * frame.scale + frame.origin)[missing]
+        if not np.isfinite(completed).all():
+            raise ValueError(
+                "X has known values so far from the rows learnt that what is expected "
+                f"beside them exceeds the largest {X.dtype}; rescale or drop such rows."
+            )
         return completed
 
     def gradient(self, X):
@@ -405,7 +458,7 @@ class IncrementalMixtureDetector(BaseDetector):
         """State of the stream after more rows."""
         if stream is None or "waiting" in stream:
             X = X.astype(np.float64) if stream is None else np.r_[stream["waiting"], X]
-            if len(X) < (self.n_init if self.scale is None else 1):
+            if self.scale is None and (len(X) < self.n_init or (X[0] == X).all()):
                 return {"waiting": X}
             stream = begun(X, self.scale, self.n_init)
         return extended(stream, X, self._rules(stream["spread"]), self.n_calibration)

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,15 +23,20 @@ from sklearn_gauss._numerics.stacking import combined
 from sklearn_gauss.detection._examples import deal_folds, find_examples
 from sklearn_gauss.detection._explaining import explain_behind, gradient_behind
 from sklearn_gauss.detection._held_out import (
-    fit_quietly,
     has_distance,
     held_out,
     in_silence,
+    kept_rows,
     last_step,
     squared_distances,
 )
 from sklearn_gauss.detection._levels import find_levels, named_levels
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
+from sklearn_gauss.detection._row_labels import (
+    fit_labelled,
+    refuse_row_labels,
+    row_labels,
+)
 from sklearn_gauss.detection._weighing import weigh
 
 #: Score of a row from its scores by level (n, n_levels); higher is more normal.
@@ -172,7 +176,7 @@ class LevelEnsemble(BaseDetector):
         self.n_jobs = n_jobs
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X, y=None, groups=None, *, classes=None):
         """Fit a detector for each level and set the threshold of their aggregate.
 
         Parameters
@@ -180,12 +184,15 @@ class LevelEnsemble(BaseDetector):
         X : array-like of shape (n_samples, n_features)
             Normal rows.
         y : array-like of shape (n_samples,), default=None
-            Ignored but for ``aggregate="stacked"``: where it holds +1 and -1 only, and
-            some of either, rows of label -1 are examples of anomalies, real ones or
-            drawn. Nothing is fitted to them but the weights.
+            With ``aggregate="stacked"``, where it holds +1 and -1 only, and some of
+            either, rows of label -1 are examples of anomalies, real ones or drawn;
+            nothing is fitted to them but the weights. With others what the detector
+            takes: classes, or the labels of a `NormalAbnormalDetector`; else ignored.
         groups : array-like of shape (n_samples,), default=None
             Ignored but for ``aggregate="stacked"``: rows of a group (an image and what
             was drawn on it) are held out together.
+        classes : array-like of shape (n_samples,), default=None
+            Class of every row, for a `ClassConditionalDetector`; not with "stacked".
 
         Returns
         -------
@@ -201,16 +208,23 @@ class LevelEnsemble(BaseDetector):
         X = check_rows(self, X, reset=True, min_rows=3 if stacked else 2)
         for name in ("level_weights_", "selection_"):
             vars(self).pop(name, None)
+        if stacked:
+            refuse_row_labels('aggregate="stacked"', self._detector(), X, y, classes)
+        labels = {} if stacked else row_labels(self._detector(), X, y, classes)
         examples = find_examples(X, y, groups) if stacked else None
         X = examples.normal if stacked else X
         self.levels_ = self._find_levels(X.shape[1])
-        self.detectors_ = self._fit_levels(X)
+        self.detectors_ = self._fit_levels(X, **labels)
         left_out = [self._left_out(detector, len(X)) for detector in self.detectors_]
         if any(scores is None for scores in left_out):
-            levels = held_out(X, self._fit_levels, self._level_scores, cv=self.cv)
+            fit, score = self._fit_levels, self._level_scores
+            levels = held_out(X, fit, score, cv=self.cv, labels=labels)
         else:
             levels = np.column_stack(left_out)
         self.calibration_level_scores_ = levels
+        vars(self).pop("calibration_weights_", None)
+        if (kept := kept_rows(self.detectors_)) is not None:
+            self.calibration_weights_ = kept
         if stacked:
             self._stack(examples, levels)
         else:
@@ -389,10 +403,12 @@ class LevelEnsemble(BaseDetector):
             return None
         return -np.sqrt(values) if distances else values
 
-    def _fit_levels(self, X):
-        detector = MahalanobisDetector() if self.detector is None else self.detector
+    def _detector(self):
+        return MahalanobisDetector() if self.detector is None else self.detector
+
+    def _fit_levels(self, X, **labels):
         return Parallel(n_jobs=self.n_jobs)(
-            delayed(fit_quietly)(clone(detector), X[:, columns])
+            delayed(fit_labelled)(self._detector(), X[:, columns], **labels)
             for columns in self.levels_.values()
         )
 

@@ -32,7 +32,7 @@ from sklearn_gauss.covariance._rank import warn_of_rank
 from sklearn_gauss.detection._explaining import ranked
 from sklearn_gauss.detection._laws import THRESHOLDS
 from sklearn_gauss.detection._levels import find_levels, sums_by_level
-from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.exceptions import CalibrationWarning, TrimmingWarning
 
 #: Share of the rows that "auto" leaves out with a warning.
 MANY = 0.2
@@ -70,8 +70,10 @@ default="ledoit_wolf"
     trim : "auto", float in (0, 0.5) or None, default=None
         What to do about anomalies among the rows of ``fit`` that nobody has marked.
         None fits to all rows. "auto" leaves out those that stand clear of the others,
-        40 % at most; a number leaves out that share, the farthest from a clean core.
-        What is left out has no part in the threshold either.
+        40 % at most: not for rows of several kinds, of which it takes the rarer ones for
+        anomalies. A number leaves out that share, the farthest from a clean core; the
+        false-positive rate grows by what it cuts of normal rows. What is left out has no
+        part in the threshold either.
     target_fpr : float in (0, 1), default=0.05
         Share of unseen normal rows that may be flagged.
     calibration : {"loo", "chi2", "f", "quantile"} or float, default="loo"
@@ -137,12 +139,12 @@ default="ledoit_wolf"
     undo: behind `LowVariancePCA` far too many rows are flagged. `CalibratedDetector`
     calibrates a whole Pipeline by folds; `recalibrate` does on rows set aside.
 
-    With ``trim`` the rows to fit to are found by concentration steps of a
-    regularised minimum covariance determinant [2]_ from deterministic starts [3]_, on
-    standardised columns and, since rows may be fewer than features, by left-out
-    distances; it takes some 30 fits. "auto" then drops rows whose log-distance to the
-    others is above their median by 5 deviations of their upper quartile. Left-out
-    scores are exact for the rows that are kept, as if they alone had been given.
+    With ``trim`` the rows to fit to are found by concentration steps of a regularised
+    minimum covariance determinant [2]_ from a deterministic start [3]_, on standardised
+    columns and, since rows may be fewer than features, by left-out distances. "auto" then
+    drops rows whose cube root of the squared distance to the others is above the median
+    by 8 deviations of the upper quartile. This takes some ten fits, and copies of X.
+    Left-out scores are exact for the rows that are kept, as if they alone had been given.
 
     References
     ----------
@@ -188,6 +190,7 @@ default="ledoit_wolf"
         "calibration_scores_",
         "calibration_mahalanobis_",
         "calibration_weights_",
+        "inliers_",
         "tail_df_",
         "tail_scale_",
     )
@@ -233,12 +236,12 @@ default="ledoit_wolf"
         Warns
         -----
         CalibrationWarning
-            Where the rows are too few for ``target_fpr``; nothing is flagged then. Where
-            ``trim="auto"`` leaves out more than a fifth of the rows.
+            Where the rows are too few for ``target_fpr``; nothing is flagged then.
+        TrimmingWarning
+            Where ``trim="auto"`` leaves out more than a fifth of the rows.
         """
         X = check_rows(self, X, reset=True, min_rows=2)
         self._forget()
-        vars(self).pop("inliers_", None)
         kept = X
         if self.trim is not None:
             self.inliers_ = clean_rows(X, self.trim)
@@ -261,7 +264,7 @@ default="ledoit_wolf"
                 f"trim='auto' left out {share:.0%} of the rows. If they are normal, of a "
                 "product or kind of their own, say, they will be flagged: look at "
                 "inliers_, and fit with trim=None, or a detector of each kind.",
-                CalibrationWarning,
+                TrimmingWarning,
                 stacklevel=callers_level(),
             )
 
@@ -504,7 +507,7 @@ default="ledoit_wolf"
         if not kept.all():
             left_out, squares = squares, np.empty(len(X))
             squares[kept], squares[~kept] = left_out, self._squares(X[~kept])
-        if self.trim is not None:
+        if "inliers_" in vars(self):
             self.calibration_weights_ = kept.astype(np.float64)
         self.calibration_mahalanobis_ = squares
         self.calibration_scores_ = self._log_density(squares)

@@ -19,15 +19,20 @@ __all__ = ["begun", "extended"]
 
 
 def begun(X, scale, n_init):
-    """State before the first of the rows X, from the first ``n_init`` or a scale."""
-    first = X[: n_init if scale is None else 1]
+    """State before the first of the rows X, from a scale or the first ``n_init`` rows.
+
+    Where these are all equal, from the rows up to the first that differs.
+    """
     if scale is not None:
-        scale = _checked_scale(scale, X.shape[1])
+        first, scale = X[:1], _checked_scale(scale, X.shape[1])
+    else:
+        equal = (X[0] == X).all(axis=1)
+        first = X[: max(n_init, int(equal.argmin()) + 1)]
     frame, spread, constant = initial_frame(first, scale)
     if np.isnan(spread).any():
         raise ValueError(
-            f"The first {len(first)} sample(s) are all equal: they have no spread. Give "
-            "scale, or more rows that differ and n_init."
+            f"The first {len(X)} sample(s) are all equal: they have no spread. Give "
+            "scale, or rows that differ."
         )
     if constant.any():
         warnings.warn(

@@ -27,13 +27,11 @@ from sklearn_gauss._numerics.prototypes import (
     ResidualSpace,
     cosines,
     placements,
-    prototypes_of_groups,
-    whitened_coordinates,
 )
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.detection._calibrated import CalibratedDetector
-from sklearn_gauss.detection._examples import find_labels
 from sklearn_gauss.detection._held_out import fit_quietly
+from sklearn_gauss.detection._labelled import split_labelled
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
 #: Weights of the prototypes that "auto" chooses among, besides 0.
@@ -42,8 +40,11 @@ WEIGHTS = (0.1, 0.2, 0.3)
 #: Anomalies below which their left-out scores cannot tell whether they help.
 FEWEST = 5
 
-#: Fewest normal rows.
-LEAST_NORMAL = 3
+#: Deviation, of values of at most 1, that is rounding alone.
+CONSTANT = 1e-12
+
+#: Scores and prototypes are clipped to it.
+LARGEST = np.finfo(np.float64).max
 
 
 class NormalAbnormalDetector(BaseDetector):
@@ -69,7 +70,7 @@ class NormalAbnormalDetector(BaseDetector):
         ``metric="cosine"`` the similarity to the nearest normal row.
     n_prototypes : int, default=25
         Most prototypes; more anomalies are clustered to as many (k-means of their
-        directions).
+        directions, copies once, in an order that does not depend on that of the rows).
     metric : {"mahalanobis", "cosine"}, default="mahalanobis"
         "mahalanobis" takes offsets from the mean, and cosines under the Ledoit-Wolf
         precision; "cosine", as NAGL, plain ones of residuals to the normal row of
@@ -85,7 +86,7 @@ class NormalAbnormalDetector(BaseDetector):
         row, and c.
     cv : int, default=25
         Number of folds of the anomalies, where the weight is chosen. As many as there
-        are, or more, leave out single ones.
+        are, or more, leave out single ones. Copies, and rows of a group, are one.
     target_fpr : float in (0, 1), default=0.05
         Share of unseen normal rows that may be flagged.
     calibration : "loo" or float, default="loo"
@@ -105,7 +106,8 @@ class NormalAbnormalDetector(BaseDetector):
     weight_curve_ : dict
         What "auto" chose by: the candidates' ``weight``, their ``auc`` of left-out
         anomalies against left-out normal rows, its ``gain`` over the first, and the
-        ``standard_error`` of that. Empty where there was nothing to choose.
+        ``standard_error`` of that over anomalies, of which copies and groups are one.
+        Empty where there was nothing to choose.
     prototypes_ : ndarray of shape (n_prototypes, n_features)
         Offsets of the prototypes; none of them where labels are ignored.
     detector_ : detector or None
@@ -133,13 +135,18 @@ class NormalAbnormalDetector(BaseDetector):
     -----
     Left-out scores of normal rows leave the row out of the mean and the covariance, in
     closed form, at the same intensity and target of shrinkage, or out of the references;
-    the prototypes are kept. A ``detector`` without left-out scores of its own, such as a
-    Pipeline, is calibrated by `CalibratedDetector`.
+    which anomalies a prototype combines, and with which weights, is kept. A ``detector``
+    without left-out scores of its own, such as a Pipeline, is calibrated by
+    `CalibratedDetector`.
 
     Anomalies help with others of their kind. Of a kind that was never labelled they can
     be missed more often than without labels, and nothing in the data tells.
 
-    Fewer than 5 labelled anomalies are ignored by "auto", with a warning.
+    Fewer than 5 labelled anomalies are ignored by "auto", with a warning. Copies of one,
+    and rows of a group, count once.
+
+    There is no ``score``: a mean score of normal rows cannot tell whether labels help,
+    so that searches need a ``scoring``.
 
     References
     ----------
@@ -159,6 +166,9 @@ class NormalAbnormalDetector(BaseDetector):
     >>> float((detector.predict(unseen) == -1).mean())
     0.061
     """
+
+    # Composites ask for it: `fit` takes rows of label -1.
+    _learns_from_anomalies = True
 
     _parameter_constraints: ClassVar[dict] = {
         "detector": [HasMethods(["fit", "score_samples"]), None],
@@ -202,7 +212,7 @@ class NormalAbnormalDetector(BaseDetector):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, groups=None):
         """Fit to the normal rows, and see whether the anomalies help.
 
         Parameters
@@ -211,6 +221,10 @@ class NormalAbnormalDetector(BaseDetector):
             Normal rows and, with ``y``, anomalies.
         y : array-like of shape (n_samples,), default=None
             +1 for a normal row and -1 for an anomaly. All rows are normal without it.
+        groups : array-like of shape (n_samples,), default=None
+            Anomalies of a group, several pictures of one part say, are left out
+            together and count as one where the weight is chosen. Normal rows are left
+            out one by one whatever their group.
 
         Returns
         -------
@@ -220,7 +234,8 @@ class NormalAbnormalDetector(BaseDetector):
         Raises
         ------
         ValueError
-            If X is no finite numeric array, or has fewer than three normal rows.
+            If X is no finite numeric array, or has fewer than three normal rows; if
+            ``y`` or ``groups`` has another length, or ``y`` values beside +1 and -1.
 
         Warns
         -----
@@ -231,10 +246,11 @@ class NormalAbnormalDetector(BaseDetector):
             values that are no labels; it is ignored then.
         """
         X = check_rows(self, X, reset=True)
-        normal, anomalies = _split(X, y)
-        used = anomalies if self.weight != 0 else anomalies[:0]
-        left_out = self._fit_normal(normal, needs_space=len(used) > 0)
-        found = self._fit_anomalies(used, normal, left_out)
+        normal, anomalies, parts = split_labelled(X, y, groups)
+        if self.weight == 0:
+            anomalies, parts = anomalies[:0], parts[:0]
+        left_out = self._fit_normal(normal, needs_space=len(anomalies) > 0)
+        found = self._fit_anomalies(anomalies, parts, normal, left_out)
         vars(self).pop("calibration_scores_", None)
         if self.calibration == "loo":
             self.calibration_scores_ = -self._combined(left_out, found)
@@ -243,7 +259,7 @@ class NormalAbnormalDetector(BaseDetector):
             self.offset_ = float(self.calibration)
         return self
 
-    def fit_predict(self, X, y=None):
+    def fit_predict(self, X, y=None, groups=None):
         """Fit, and give the verdict on the training rows.
 
         Parameters
@@ -252,13 +268,24 @@ class NormalAbnormalDetector(BaseDetector):
             Normal rows and, with ``y``, anomalies.
         y : array-like of shape (n_samples,), default=None
             As for `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            As for `fit`.
 
         Returns
         -------
         y : ndarray of int of shape (n_samples,)
             +1 for a normal row, -1 for an anomaly.
         """
-        return self.fit(X, y).predict(X)
+        return self.fit(X, y, groups).predict(X)
+
+    @property
+    def score(self):
+        """None: a mean score cannot choose here, give searches a ``scoring``."""
+        raise AttributeError(
+            f"{type(self).__name__} has no score: the mean score of normal rows does not "
+            "tell whether labelled anomalies help. Give searches scoring, such as "
+            "sklearn_gauss.model_selection.anomaly_scorer()."
+        )
 
     def _fit_normal(self, normal, *, needs_space):
         """Fit what knows normal rows alone; how anomalous these are, left out (n,)."""
@@ -277,7 +304,7 @@ class NormalAbnormalDetector(BaseDetector):
             return -self.detector_.calibration_scores_
         return self._space().dissimilarity(normal, np.arange(len(normal)))
 
-    def _fit_anomalies(self, anomalies, normal, left_out):
+    def _fit_anomalies(self, anomalies, parts, normal, left_out):
         """Choose weight and prototypes; left-out cosines (n,) of the normal rows."""
         self.weight_curve_, self._units = {}, [*self._moments(left_out), 0.0, 1.0]
         self.weight_, found = 0.0, np.zeros(len(normal))
@@ -286,65 +313,55 @@ class NormalAbnormalDetector(BaseDetector):
             self.uses_labels_ = False
             return found
         space, rng = self._space(), check_random_state(self.random_state)
-        offsets, of_normal = space.offsets(anomalies), space.left_out(normal)
+        directions = space.directions(anomalies, normal)
         if self.weight == "auto":
             own = self._normal_part(anomalies)
-            self.weight_ = self._chosen_weight(own, offsets, left_out, of_normal, rng)
+            self.weight_ = self._chosen_weight(own, parts, directions, left_out, rng)
         else:
             self.weight_ = float(self.weight)
         self.uses_labels_ = self.weight_ > 0
         if self.uses_labels_:
-            prototypes = self._clustered(offsets, rng)
-            self.prototypes_ = prototypes * space.unit
-            found = _likeness(of_normal(prototypes))
+            chosen = self._clustered(directions, np.arange(len(anomalies)), rng)
+            self.prototypes_ = _in_units(directions.prototypes(chosen), space.unit)
+            found = _likeness(directions.left_out_cosines(chosen))
             self._units[2:] = self._moments(found)
         return found
 
-    def _chosen_weight(self, own, offsets, left_out, of_normal, rng):
+    def _chosen_weight(self, own, parts, directions, left_out, rng):
         """Weight by the left-out anomalies' places among left-out normal rows."""
-        count = len(offsets)
+        count = len(np.unique(parts))
         if count < FEWEST:
             _warn_of_few(count)
             return 0.0
-        weights, space = np.array([0.0, *WEIGHTS]), self._space()
-        places = np.empty((count, len(weights)))
+        weights = np.array([0.0, *WEIGHTS])
+        places = np.empty((len(own), len(weights)))
         folds = KFold(min(self.cv, count), shuffle=True, random_state=0)
-        for others, some in folds.split(offsets):
-            prototypes = self._clustered(offsets[others], rng)
-            normal = _likeness(of_normal(prototypes))
-            odd = _likeness(cosines(offsets[some], prototypes, space.solve))
+        for _, held_out in folds.split(np.arange(count)):
+            is_out = np.isin(parts, held_out)
+            some = np.flatnonzero(is_out)
+            chosen = self._clustered(directions, np.flatnonzero(~is_out), rng)
+            normal = _likeness(directions.left_out_cosines(chosen))
+            odd = _likeness(directions.cosines(some, chosen))
             units = [*self._units[:2], *self._moments(normal)]
             for i, weight in enumerate(weights):
                 places[some, i] = placements(
                     _weighed(own[some], odd, weight, units),
                     _weighed(left_out, normal, weight, units),
                 )
-        gains = places - places[:, :1]
-        error = gains.std(axis=0, ddof=1) / np.sqrt(count)
-        self.weight_curve_ = {
-            "weight": weights,
-            "auc": places.mean(axis=0),
-            "gain": gains.mean(axis=0),
-            "standard_error": error,
-        }
-        sure = gains.mean(axis=0) - error
+        self.weight_curve_ = curve = _curve(weights, _means_of(places, parts))
+        sure = curve["gain"] - curve["standard_error"]
         best = int(np.argmax(sure))
         return float(weights[best]) if sure[best] > 1e-12 else 0.0
 
-    def _clustered(self, offsets, rng):
-        """Offsets (k, p), or prototypes of their clusters where they are many."""
-        if len(offsets) <= self.n_prototypes:
-            return offsets
-        distinct = np.unique(offsets, axis=0)
-        if len(distinct) <= self.n_prototypes:
-            return distinct
-        space = self._space()
-        coordinates = whitened_coordinates(offsets, space.solve)
+    def _clustered(self, directions, some, rng):
+        """Weights of prototypes: some anomalies, or clusters where they are many."""
+        if len(some) <= self.n_prototypes:
+            return directions.singly(some)
         means = KMeans(self.n_prototypes, n_init=3, random_state=rng)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # copies: fewer clusters
-            groups = means.fit_predict(coordinates)
-        return prototypes_of_groups(offsets, groups, space.solve)
+            warnings.simplefilter("ignore", ConvergenceWarning)  # equal directions
+            groups = means.fit_predict(directions.coordinates[some])
+        return directions.grouped(some, groups)
 
     def _moments(self, values):
         """Mean and standard deviation that values are taken in."""
@@ -352,8 +369,9 @@ class NormalAbnormalDetector(BaseDetector):
         if not self.standardize or not len(values):
             return [0.0, 1.0]
         unit = float(np.abs(values).max()) or 1.0
-        deviation = float((values / unit).std()) * unit
-        return [float((values / unit).mean()) * unit, deviation or 1.0]
+        deviation = float((values / unit).std())
+        scale = deviation * unit if deviation > CONSTANT else 1.0
+        return [float((values / unit).mean()) * unit, scale]
 
     def _combined(self, normal_part, found):
         return _weighed(normal_part, found, self.weight_, self._units)
@@ -373,15 +391,17 @@ class NormalAbnormalDetector(BaseDetector):
         found = np.zeros(len(X))
         if self.uses_labels_:
             space = self._space()
-            prototypes = self.prototypes_ / space.unit
-            found = _likeness(cosines(space.offsets(X), prototypes, space.solve))
-        return -self._combined(self._normal_part(X), found)
+            offsets, _ = space.offsets(X)
+            found = _likeness(cosines(offsets, self.prototypes_, space.solve))
+        scores = -self._combined(self._normal_part(X), found)
+        return np.clip(scores, -LARGEST, LARGEST)
 
 
 def _warn_of_few(count):
     warnings.warn(
         f"{count} labelled anomalies are too few to tell whether they help: {FEWEST} are "
-        "the least. They are ignored; give weight as a number to use them.",
+        "the least, copies and rows of a group counted once. They are ignored; give "
+        "weight as a number to use them.",
         UserWarning,
         stacklevel=callers_level(),
     )
@@ -395,7 +415,32 @@ def _likeness(cosines):
 def _weighed(normal_part, found, weight, units):
     """(1 - w) u + w c of both parts, each less its mean in its standard deviation."""
     parts = [(1 - weight, normal_part, units[:2]), (weight, found, units[2:])]
-    return sum(w * ((x - mean) / deviation) for w, x, (mean, deviation) in parts if w)
+    with np.errstate(over="ignore"):
+        return sum(w * ((x - mean) / deviation) for w, x, (mean, deviation) in parts if w)
+
+
+def _in_units(prototypes, unit):
+    """Prototypes in the data's units, as far as these go."""
+    with np.errstate(over="ignore"):
+        return np.clip(prototypes * unit, -LARGEST, LARGEST)
+
+
+def _means_of(places, parts):
+    """Means (m, ...) of the rows of each part."""
+    sums = np.zeros((parts.max() + 1, *places.shape[1:]))
+    np.add.at(sums, parts, places)
+    return sums / np.bincount(parts)[:, None]
+
+
+def _curve(weights, places):
+    """What weights gain over the first, by places (m, n_weights) of anomalies."""
+    gains = places - places[:, :1]
+    return {
+        "weight": weights,
+        "auc": places.mean(axis=0),
+        "gain": gains.mean(axis=0),
+        "standard_error": gains.std(axis=0, ddof=1) / np.sqrt(len(places)),
+    }
 
 
 def _fitted(detector, normal, n_jobs):
@@ -406,20 +451,3 @@ def _fitted(detector, normal, n_jobs):
     if len(scores) == len(normal):
         return found
     return fit_quietly(CalibratedDetector(detector, n_jobs=n_jobs), normal)
-
-
-def _split(X, y):
-    """Normal rows and anomalies."""
-    labels = np.ones(len(X))
-    if y is not None:
-        known = find_labels(X, y)
-        if known is None and len(set(np.asarray(y).reshape(-1).tolist()) - {-1}) == 0:
-            raise ValueError("y has no label +1: normal rows are needed.")
-        labels = labels if known is None else known
-    count = int((labels == 1).sum())
-    if count < LEAST_NORMAL:
-        raise ValueError(
-            f"X has {count} sample(s) of normal rows, but a minimum of {LEAST_NORMAL} "
-            "is required: two are left when one is left out."
-        )
-    return X[labels == 1], X[labels != 1]

@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gauss._base import Integral, Interval, Real, validate_parameter_constraints
 from sklearn_gauss.detection._explaining import gradient_behind
@@ -63,6 +64,8 @@ def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_s
     ------
     TypeError
         If the estimator is no such Pipeline, or its detector has no ``gradient``.
+    NotFittedError
+        If the estimator is not fitted.
     ValueError
         If a step between extractor and detector is not linear, or pooling is "none".
 
@@ -104,14 +107,23 @@ def gradient_map(estimator, X, *, blur=2.0, smooth=3.0, image_size=None, batch_s
     return joined(maps)
 
 
-def score_gradients(extractor, detector, pixels):
+def score_gradients(extractor, detector, pixels, caller="gradient_map"):
     """Gradient of the score by 8-bit pixels of the network's size, of their shape."""
     import_network()
     from sklearn_gauss.feature_extraction._backbones._gradients import pixel_gradients
 
-    return pixel_gradients(
-        extractor._ready_network(), pixels, lambda rows: gradient_behind(detector, rows)
-    )
+    def behind(rows):
+        try:
+            return gradient_behind(detector, rows)
+        except ValueError as error:
+            if "not linear" not in str(error):
+                raise
+            raise ValueError(
+                f"{caller} needs linear steps between extractor and detector, and these "
+                "are not linear."
+            ) from error
+
+    return pixel_gradients(extractor._ready_network(), pixels, behind)
 
 
 def differentiable_parts(estimator, caller="gradient_map"):
@@ -133,6 +145,7 @@ def differentiable_parts(estimator, caller="gradient_map"):
             f"{type(last).__name__} has no gradient; use occlusion_map, which takes any "
             "detector of images."
         )
+    check_is_fitted(extractor)
     return extractor, detector
 
 

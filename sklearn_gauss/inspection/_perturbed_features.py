@@ -1,6 +1,8 @@
 """perturbed_features: images moved a little towards what is normal, then measured."""
 
 import numpy as np
+from sklearn import get_config
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_gauss._base import Integral, Interval, Real, validate_parameter_constraints
 from sklearn_gauss.inspection._gradient_map import differentiable_parts, score_gradients
@@ -39,6 +41,7 @@ def perturbed_features(estimator, X, *, epsilon=0.001, batch_size=16):
     -------
     features : ndarray of float32 of shape (n_images, n_features)
         What the extractor makes of the moved images: the input of the steps behind it.
+        A frame where ``set_output`` lets the extractor put out frames.
         ``estimator[1:].score_samples(features)`` are their scores, with the nearest class
         looked for anew.
 
@@ -46,6 +49,8 @@ def perturbed_features(estimator, X, *, epsilon=0.001, batch_size=16):
     ------
     TypeError
         If the estimator is no such Pipeline, or its detector has no ``gradient``.
+    NotFittedError
+        If the estimator is not fitted.
     ValueError
         If a step between extractor and detector is not linear, or pooling is "none".
 
@@ -77,8 +82,17 @@ def perturbed_features(estimator, X, *, epsilon=0.001, batch_size=16):
         seen = np.stack(
             [read(images[i], extractor, i, extractor.input_size_) for i in places]
         )
-        gradients = score_gradients(extractor, detector, seen)
+        gradients = score_gradients(extractor, detector, seen, "perturbed_features")
         moved = seen + np.float32(255 * epsilon) * np.sign(gradients)
         moved = np.clip(moved, 0, 255).astype(np.float32)
         found.append(extractor._ready_network().features(moved))
-    return np.concatenate(found)
+    return _as_put_out(np.concatenate(found), extractor)
+
+
+def _as_put_out(features, extractor):
+    """Features (n, p) in the container of the extractor's own output."""
+    own = getattr(extractor, "_sklearn_output_config", {}).get("transform")
+    named = FunctionTransformer(
+        feature_names_out=lambda *_: extractor.get_feature_names_out()
+    ).set_output(transform=own or get_config()["transform_output"])
+    return named.fit_transform(features)

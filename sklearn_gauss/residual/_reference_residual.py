@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -38,7 +39,8 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     n_references : int, default=None
         Most reference rows (of maps: patches) to keep; None keeps all.
     metric : {"cosine", "euclidean"}, default="cosine"
-        How rows are compared. A row of zeros has a cosine of 0 with any row.
+        How rows are compared. A row of zeros has a cosine of 1 with another one, and of
+        0 with any other row.
     lookup : {"nearest", "soft"}, default="nearest"
         The most similar reference row, the first of equal ones, or the weighted mean.
     temperature : "auto" or float, default="auto"
@@ -65,7 +67,9 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     sample_indices_ : ndarray of int of shape (n_references,)
         Which training rows (images) they are from.
     temperature_ : float or None
-        The T in use; None for "nearest".
+        The T in use; None for "nearest". With the Euclidean metric it is 0 or infinite
+        where squared units of the data leave the range of float64; what is computed
+        with does not.
     grid_shape_ : tuple of int or None
         Height and width of the grid of maps; None for rows.
     n_features_in_ : int
@@ -207,9 +211,11 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            As `fit`; and if a row (an image) is alone among the references.
+            As `fit`; and if a row (an image) is alone among the references, or maps are
+            to become a data frame.
         """
         rows, shape = enter_rows(self, X, reset=True, min_rows=2)
+        self._refuse_frames_of_maps(shape)
         groups = self._keep(rows)
         return self._residuals(rows, groups).reshape(shape)
 
@@ -230,10 +236,12 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If X is no finite numeric array with the features of ``fit``, or so far from
-            the reference rows that differences or their squares leave its range.
+            the reference rows that differences or their squares leave its range; or if
+            maps are to become a data frame.
         """
         check_is_fitted(self, "reference_")
         rows, shape = enter_rows(self, X, reset=False)
+        self._refuse_frames_of_maps(shape)
         return self._residuals(rows, None).reshape(shape)
 
     def nearest_reference(self, X):
@@ -256,15 +264,24 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             places if self.grid_shape_ is None else places.reshape(-1, *self.grid_shape_)
         )
 
+    def _refuse_frames_of_maps(self, shape):
+        own = getattr(self, "_sklearn_output_config", {}).get("transform")
+        container = own or get_config()["transform_output"]
+        if len(shape) == 4 and container != "default":
+            raise ValueError(
+                f"X has maps, which no {container} frame can hold: give flat rows with "
+                "grid_shape, or call set_output(transform='default')."
+            )
+
     def _keep(self, rows):
         """Choose the reference rows; the groups (N,) of all rows."""
         n_places = 1 if self.grid_shape_ is None else int(np.prod(self.grid_shape_))
         groups = np.arange(len(rows)) // n_places
         kept = self._chosen(rows)
         self.reference_, self.sample_indices_ = rows[kept], groups[kept]
-        self.temperature_ = None
+        self.temperature_ = self._temperature = None
         if self.lookup == "soft":
-            self.temperature_ = self._find_temperature(rows, groups)
+            self._set_temperature(rows, groups)
         return groups
 
     def _chosen(self, rows):
@@ -289,11 +306,18 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         )
         return drawn[kept]
 
-    def _find_temperature(self, rows, groups):
+    def _set_temperature(self, rows, groups):
+        """The temperature in the bank's units, ``_temperature``, and in the data's."""
         bank = self._bank()
-        unit = 1.0 if bank.cosine else float(bank.frame.scale) ** 2
-        if self.temperature != "auto":
-            return float(self.temperature)
+        unit = 1.0 if bank.cosine else float(bank.frame.scale)
+        if self.temperature == "auto":
+            self._temperature = self._found_temperature(bank, rows, groups)
+            self.temperature_ = self._temperature * unit * unit
+        else:
+            self.temperature_ = float(self.temperature)
+            self._temperature = self.temperature_ / unit / unit
+
+    def _found_temperature(self, bank, rows, groups):
         if groups[-1] == 0:
             raise ValueError(
                 "temperature='auto' compares rows with others, but X has 1 sample; use "
@@ -302,10 +326,9 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         some = np.linspace(0, len(rows) - 1, min(len(rows), TEMPERATURE_ROWS))
         some = np.unique(some.astype(int))
         some = some[self._has_others(groups[some])]
-        found = best_temperature(
+        return best_temperature(
             bank, rows[some], self.reference_, groups[some], self._n_bytes()
         )
-        return found * unit
 
     def _has_others(self, groups):
         """Whether some reference row is of another group."""
@@ -320,16 +343,15 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         bank = self._bank()
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.temperature_ is None:
+            if self._temperature is None:
                 places = nearest(bank, rows, own=own, n_bytes=self._n_bytes())
                 found = rows - self.reference_[places].astype(np.float64)
             else:
-                unit = 1.0 if bank.cosine else float(bank.frame.scale) ** 2
                 found = mixed(
                     bank,
                     rows,
                     self.reference_,
-                    self.temperature_ / unit,
+                    self._temperature,
                     own=own,
                     n_bytes=self._n_bytes(),
                 )

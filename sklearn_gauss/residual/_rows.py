@@ -29,27 +29,27 @@ def enter_rows(estimator, X, *, reset, min_rows=1):
             f"{type(estimator).__name__} takes rows (n_samples, n_features) or maps "
             f"(n_images, H, W, n_channels); X has {X.ndim} dimensions. Reshape your data."
         )
-    flat = check_rows(estimator, flat, reset=reset, min_rows=min_rows)
-    shape = X.shape if getattr(X, "ndim", 2) == 4 else flat.shape
-    n_places = _check_grid(estimator, grid, flat, reset)
-    return flat.reshape(len(flat) * n_places, -1), shape
-
-
-def _check_grid(estimator, grid, flat, reset):
-    """Number of places of the grid, which is stored by ``fit`` and compared later."""
     if not reset and grid != estimator.grid_shape_:
         raise ValueError(
             f"X has {_named(grid)}, but {type(estimator).__name__} was fitted to "
             f"{_named(estimator.grid_shape_)}."
         )
+    flat = check_rows(estimator, flat, reset=reset, min_rows=min_rows)
+    shape = X.shape if getattr(X, "ndim", 2) == 4 else flat.shape
+    n_places = _places(grid, flat)
+    if reset:
+        estimator.grid_shape_ = grid
+    return flat.reshape(len(flat) * n_places, -1), shape
+
+
+def _places(grid, flat):
+    """Number of places of the grid, of which the columns must be a multiple."""
     n_places = 1 if grid is None else grid[0] * grid[1]
     if flat.shape[1] % n_places or not n_places:
         raise ValueError(
             f"grid_shape={grid} has {n_places} places, of which the {flat.shape[1]} "
             "columns of X are no multiple."
         )
-    if reset:
-        estimator.grid_shape_ = grid
     return n_places
 
 

@@ -246,11 +246,16 @@ default="ledoit_wolf"
             ends = RANGES[self.density](model.variances, n_samples)
             return geometric_scales(*ends, self.n_scales) * model.centre.scale
         scales = check_array(
-            self.scales, dtype=np.float64, ensure_2d=False, input_name="scales"
+            self.scales,
+            dtype=np.float64,
+            ensure_2d=False,
+            ensure_min_samples=0,
+            input_name="scales",
         )
-        if scales.ndim != 1 or not (scales > 0).all():
+        if scales.ndim != 1 or not len(scales) or not (scales > 0).all():
             raise ValueError(
-                f"scales must be a list of positive numbers, got {self.scales!r}."
+                "scales must be a list of positive numbers, one at least, got "
+                f"{self.scales!r}."
             )
         return scales.copy()
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.model_selection import KFold
@@ -13,7 +14,9 @@ from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
     ClassConditionalDetector,
+    LevelEnsemble,
     MahalanobisDetector,
+    NormalAbnormalDetector,
 )
 from sklearn_gauss.exceptions import CalibrationWarning
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
@@ -163,3 +166,63 @@ def test_what_are_no_classes_is_refused():
         detector.fit(X, kinds[:-1])
     with pytest.raises(ValueError, match="MahalanobisDetector takes none"):
         CalibratedDetector(MahalanobisDetector(), cv=4).fit(X, classes=kinds)
+
+
+def test_metadata_routing_does_not_stand_in_the_way():
+    X, kinds = of_three_kinds()
+    chain = make_pipeline(LowVariancePCA(n_components=4), ClassConditionalDetector())
+    want = CalibratedDetector(chain, cv=4).fit(X, kinds)
+    with sklearn.config_context(enable_metadata_routing=True):
+        found = CalibratedDetector(chain, cv=4).fit(X, kinds)
+    assert found.offset_ == want.offset_
+
+
+def labelled(seed, n_normal=120, n_anomalies=20):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_normal + n_anomalies, 20)) * np.linspace(3, 0.3, 20)
+    X[n_normal:, 5:9] += 4
+    y = np.repeat([1, -1], [n_normal, n_anomalies])
+    order = rng.permutation(len(y))
+    return X[order], y[order]
+
+
+@pytest.mark.parametrize("steps", [[], [LowVariancePCA(n_components=15)]], ids=len)
+def test_labelled_anomalies_are_part_of_every_fit_and_of_no_threshold(steps):
+    X, y = labelled(0)
+    chain = make_pipeline(*steps, NormalAbnormalDetector(weight=0.3))
+    detector = CalibratedDetector(chain, cv=4, target_fpr=0.1).fit(X, y)
+    assert detector.detector_[-1].uses_labels_
+    assert len(detector.calibration_scores_) == (y == 1).sum()
+    normal, anomalies = np.flatnonzero(y == 1), np.flatnonzero(y == -1)
+    want = np.empty(len(normal))
+    for train, test in KFold(4, shuffle=True, random_state=0).split(normal):
+        rows = np.append(normal[train], anomalies)
+        others = clone(chain).fit(X[rows], y[rows])
+        want[test] = others.score_samples(X[normal[test]])
+    np.testing.assert_allclose(detector.calibration_scores_, want)
+    unseen, labels = labelled(1, 400, 400)
+    flagged = detector.predict(unseen) == -1
+    assert flagged[labels == 1].mean() < 0.2
+    if not steps:  # which leave out what the anomalies differ in
+        assert flagged[labels == -1].mean() > 0.7
+
+
+def test_rows_that_are_trimmed_do_not_set_the_threshold():
+    X = np.random.default_rng(0).normal(size=(120, 8))
+    X[:12] *= 6
+    detector = CalibratedDetector(MahalanobisDetector(trim=0.1), cv=4).fit(X)
+    np.testing.assert_array_equal(detector.calibration_weights_, np.arange(120) >= 12)
+    plain = CalibratedDetector(MahalanobisDetector(), cv=4).fit(X)
+    assert detector.offset_ > plain.offset_
+    detector.set_params(detector__trim=None).fit(X)
+    assert detector.offset_ == plain.offset_
+
+
+def test_classes_pass_through_levels_and_are_no_concern_of_others():
+    X, kinds = of_three_kinds()
+    levels = [slice(0, 4), slice(4, 8)]
+    ensemble = LevelEnsemble(ClassConditionalDetector(), levels=levels)
+    found = CalibratedDetector(ensemble, cv=4).fit(X, kinds)
+    assert [len(d.classes_) for d in found.detector_.detectors_] == [3, 3]
+    plain = CalibratedDetector(LevelEnsemble(levels=levels), cv=4)
+    assert plain.fit(X, kinds).offset_ == clone(plain).fit(X).offset_

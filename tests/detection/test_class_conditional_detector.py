@@ -1,6 +1,8 @@
 """ClassConditionalDetector: densities of classes, exact left-out scores, thresholds."""
 
+import copy
 import itertools
+import pickle
 import tracemalloc
 import warnings
 
@@ -16,17 +18,27 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_gauss._numerics import class_gaussians, classes_left_out
+from sklearn_gauss._numerics.class_gaussians import fit_shared, relative_scores
+from sklearn_gauss._numerics.classes_left_out import shared_left_out
+from sklearn_gauss._numerics.dense import DenseCovariance
+from sklearn_gauss._numerics.lowrank import LowRankIsotropic
+from sklearn_gauss.datasets import SyntheticOutliers
 from sklearn_gauss.detection import ClassConditionalDetector, MahalanobisDetector
 from sklearn_gauss.exceptions import (
     CalibrationWarning,
     DistanceOverflowWarning,
     RankDeficientWarning,
 )
-from sklearn_gauss.model_selection import NormalKFold, anomaly_scorer
+from sklearn_gauss.model_selection import (
+    NormalKFold,
+    anomaly_scorer,
+    synthetic_defect_scorer,
+)
 
 steady = settings(deadline=None, max_examples=10, derandomize=True)
 
@@ -96,6 +108,38 @@ def test_scores_are_the_best_log_density(data, shared, weighting, relative):
         squares = np.einsum("ij,ij->i", (Q - mean) @ np.linalg.inv(C), Q - mean)
         np.testing.assert_allclose(detector.mahalanobis(Q)[:, k], squares, rtol=1e-9)
         np.testing.assert_allclose(detector.means_[k], mean, rtol=1e-12)
+
+
+@by_shape
+def test_rows_are_whitened_once_for_all_classes(data, monkeypatch):
+    X, y = data
+    detector = ClassConditionalDetector().fit(X, y)
+    want, seen = detector.mahalanobis(X + 0.5), []
+    for operator in (DenseCovariance, LowRankIsotropic):
+        whiten = operator.whiten
+        monkeypatch.setattr(
+            operator, "whiten", lambda s, Z, whiten=whiten: seen.append(Z) or whiten(s, Z)
+        )
+    np.testing.assert_array_equal(detector.mahalanobis(X + 0.5), want)
+    assert sorted(map(len, seen)) == [3, len(X)]  # the means, the rows
+    monkeypatch.setattr(class_gaussians, "_NEAR", -1.0)
+    np.testing.assert_allclose(detector.mahalanobis(X + 0.5), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [0.3, "ledoit_wolf"])
+def test_classes_that_are_almost_one(rule):
+    """Distances to means 1e-9 apart, of rows far from both."""
+    X, _ = TALL
+    means = np.array([[0.0], [2.0**-30]])  # exact beside the rows
+    base = np.round(X[:20] * 2**20) / 2**20
+    rows, y = np.vstack([base + m for m in means]), np.repeat([0, 1], 20)
+    far = base + 100
+    a, b = ClassConditionalDetector(shrinkage=rule).fit(rows, y).mahalanobis(far).T
+    whole = ClassConditionalDetector(shrinkage=rule).fit(rows, y)
+    S = np.cov(base.T, bias=True)
+    P = np.linalg.inv(shrunk(S, float(whole.shrinkage_[0])))
+    slope = -2 * means[1] * ((far - base.mean(axis=0)) @ P).sum(axis=1)
+    np.testing.assert_allclose(b - a, slope, rtol=1e-3)
 
 
 @by_shape
@@ -252,6 +296,56 @@ def test_left_out_scores_are_those_of_refits(data, rule, shared, weighting):
         )
 
 
+def tied_squares(X, y, classes, weighting, rule, x):
+    """Squared distances of x to all classes of rows X, y, written out."""
+    present = np.isin(classes, y)
+    means = [X[y == c].mean(axis=0) if (y == c).any() else None for c in classes]
+    R = np.stack([row - means[c] for row, c in zip(X, y, strict=True)])
+    if weighting == "uniform":
+        R *= np.sqrt(len(y) / present.sum() / np.bincount(y)[y])[:, None]
+    if isinstance(rule, str):
+        rule = ledoit_wolf(R, assume_centered=True)[1]
+    P = np.linalg.inv(shrunk(R.T @ R / len(R), rule))
+    return [np.inf if m is None else (x - m) @ P @ (x - m) for m in means]
+
+
+@pytest.mark.parametrize("shape", [(14, 3), (9, 20), (14, 20)])
+@pytest.mark.parametrize("apart", [0.3, 100.0])
+@pytest.mark.parametrize("weighting", ["frequency", "uniform"])
+@pytest.mark.parametrize("rule", ["ledoit_wolf", 0.3, 1.0])
+def test_left_out_distances_to_every_class(shape, apart, weighting, rule):
+    rng, (n, p) = np.random.default_rng(0), shape
+    y = np.r_[0, 0, 1, 1, 2, 2, 3, rng.integers(0, 3, n - 7)]
+    means = apart * rng.normal(size=(4, p))
+    X = rng.normal(size=shape) * rng.uniform(0.2, 3, p) + means[y]
+    want = [
+        tied_squares(*(np.delete(a, i, 0) for a in (X, y)), range(4), weighting, rule, x)
+        for i, x in enumerate(X)
+    ]
+    found = shared_left_out(fit_shared(X, y, 4, rule=rule, weighting=weighting), rule, X)
+    np.testing.assert_allclose(found, want, rtol=1e-8)
+
+
+def test_left_out_of_others_whose_intensity_is_zero():
+    """The others' residuals are alike, +r or -r: Ledoit and Wolf then do not shrink."""
+    r, gap = np.array([2.0, 0, 0, 0]), np.array([9.0, 2, 3, 4])
+    X = np.stack([-r, r, gap - r, gap + r, gap])
+    y = np.array([0, 0, 1, 1, 1])
+    shared = fit_shared(X, y, 2, rule="ledoit_wolf", weighting="frequency")
+    assert shared.gaussian.shrinkage > 0
+    found = shared_left_out(shared, "ledoit_wolf", X)
+    assert np.isinf(found[-1]).all()  # to have rank 1 in place of 4
+    assert np.isfinite(found[:-1]).all()
+
+
+def test_left_out_a_row_without_which_the_rank_is_lower():
+    X, y = TALL
+    X = np.hstack([X, np.zeros((len(X), 1))])
+    X[5, -1] = 3.0
+    detector = ClassConditionalDetector(shrinkage=0.0).fit(X, y)
+    assert np.flatnonzero(np.isneginf(detector.calibration_scores_)) == [5]
+
+
 @by_shape
 @pytest.mark.parametrize("shared", [True, False])
 def test_left_out_blocks_and_a_given_background(data, shared):
@@ -272,10 +366,11 @@ def test_left_out_blocks_and_a_given_background(data, shared):
 
 
 @pytest.mark.parametrize("weighting", ["frequency", "uniform"])
-@pytest.mark.parametrize("rule", ["ledoit_wolf", 0.0])
-def test_rows_that_carry_all_or_are_all_of_their_class(weighting, rule):
+@pytest.mark.parametrize("far", [1e7, 1e9])
+@pytest.mark.parametrize("rule", ["ledoit_wolf", 0.0, 1.0])
+def test_rows_that_carry_all_or_are_all_of_their_class(weighting, rule, far):
     X, y = drawn([20, 15, 1], 4)
-    X[0] += 1e7  # of a covariance it is nearly the whole
+    X[0] += far  # of a covariance it is nearly the whole
     squares, _ = left_out(X, y, True, weighting, rule)
     detector = ClassConditionalDetector(class_weight=weighting, shrinkage=rule).fit(X, y)
     want = (constants(detector, X) - squares / 2).max(axis=1)
@@ -283,8 +378,9 @@ def test_rows_that_carry_all_or_are_all_of_their_class(weighting, rule):
     assert np.isfinite(detector.calibration_scores_).all()
 
 
-def test_left_out_the_last_row_of_a_rank_is_infinitely_far():
+def test_left_out_the_last_row_of_a_rank_is_infinitely_far(monkeypatch):
     X, y = drawn([3, 3], 6)
+    monkeypatch.setattr(classes_left_out, "_refitted", None)  # nothing to be refitted
     with pytest.warns((RankDeficientWarning, CalibrationWarning)):
         detector = ClassConditionalDetector(shrinkage=0.0, target_fpr=0.2).fit(X, y)
     assert np.isneginf(detector.calibration_scores_).all()
@@ -378,6 +474,41 @@ def test_a_fit_goes_on_and_waits():
     )
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_rows_one_by_one_are_not_copied_each_time(labelled):
+    X, y = TALL
+    y = np.array(["a", "bb", "c"])[y] if labelled else None
+    found = ClassConditionalDetector()
+    for i in range(len(X)):
+        row = X[[i]]
+        found.partial_fit(row, None if y is None else y[[i]])
+        row[:] = np.nan  # it was the caller's
+        if i == 10:
+            found = pickle.loads(pickle.dumps(found))  # in mid-stream
+        if i == 20:
+            early = copy.copy(found)
+    assert [len(block) for block in found._seen["rows"]] == [32, 8, 4, 2]
+    want = ClassConditionalDetector().fit(X, y)
+    np.testing.assert_array_equal(found.score_samples(X), want.score_samples(X))
+    np.testing.assert_array_equal(found.calibration_scores_, want.calibration_scores_)
+    assert list(found.classes_) == list(want.classes_)
+    assert early.class_count_.sum() == 21
+
+
+def test_a_stream_persists_before_it_is_used():
+    skops = pytest.importorskip("skops.io")
+    X, y = TALL
+    found = ClassConditionalDetector()
+    for rows in (slice(0, 30), slice(30, 40), slice(40, 46)):
+        found.partial_fit(X[rows], y[rows])
+    again = skops.loads(
+        skops.dumps(found),
+        trusted=["sklearn_gauss.detection._class_conditional.ClassConditionalDetector"],
+    )
+    assert again._pending
+    np.testing.assert_array_equal(again.score_samples(X), found.score_samples(X))
+
+
 def test_a_background_stays_for_what_comes_later():
     X, y = TALL
     background = drawn([60], 6, seed=4)[0]
@@ -418,7 +549,7 @@ def test_labels_may_be_text_numbers_or_booleans():
         (lambda y: [pd.NA if v == 0 else "a" for v in y], "every row needs a class"),
         (lambda y: np.array([1 if v else "a" for v in y], dtype=object), "mixes"),
         (lambda y: [frozenset([v]) for v in y], "name the classes"),
-        (lambda y: y[:-1], "inconsistent numbers"),
+        (lambda y: y[:-1], "y and X have inconsistent numbers of samples: 45 and 46"),
         (lambda y: y.astype("datetime64[s]"), "strings or whole numbers"),
     ],
 )
@@ -450,6 +581,34 @@ def test_classes_take_the_place_of_y():
     np.testing.assert_array_equal(
         ClassConditionalDetector().fit_predict(X, y), found.predict(X)
     )
+
+
+@pytest.mark.parametrize("y", [["a", "a", "a", "b"], [0, 0, 1, 1], ["a", None, 1, 1]])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_classes_are_no_list_of_all_classes(y, method):
+    detector = ClassConditionalDetector(target_fpr=0.3)
+    with pytest.raises(ValueError, match="not the list of all classes"):
+        getattr(detector, method)(TALL[0][:4], y, classes=["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match="classes and X have inconsistent numbers"):
+        getattr(detector, method)(TALL[0][:4], classes=["a", "b"])
+    detector.partial_fit(TALL[0][:4], [1, 1, -1, 1], classes=["a", "b", "a", "b"])
+    assert list(detector.classes_) == ["a", "b"]
+
+
+def test_classes_beside_drawn_anomalies():
+    X, y = TALL
+    scorer = synthetic_defect_scorer(SyntheticOutliers())
+    with sklearn.config_context(enable_metadata_routing=True):
+        detector = ClassConditionalDetector().set_fit_request(classes=True)
+        found = cross_val_score(
+            detector, X, cv=3, scoring=scorer, params={"classes": y}, error_score="raise"
+        )
+        search = GridSearchCV(detector, {"relative": [False]}, cv=3, scoring=scorer)
+        search.fit(X, classes=y)
+        assert list(search.best_estimator_.classes_) == [0, 1, 2]
+        with pytest.raises(ValueError, match=r"y must hold \+1"):
+            cross_val_score(detector, X, y, cv=3, scoring=scorer, error_score="raise")
+    assert search.best_score_ == pytest.approx(found.mean())
 
 
 def test_a_search_over_options_with_classes():
@@ -488,7 +647,10 @@ def test_a_search_over_options_with_classes():
         ({"block_weights": [[1.0], [0.0], [1.0]]}, {}, "all zero for a class"),
         ({"block_weights": [np.nan]}, {}, "finite"),
         ({"relative": True}, {"background": np.ones((3, 6))}, "background has no var"),
-        ({"relative": True}, {"background": TALL[0][:, :2]}, "2 features"),
+        ({"relative": True}, {"background": TALL[0][:, :2]}, "background.* 2 features"),
+        ({"relative": True}, {"background": TALL[0] * np.nan}, "background.* NaN"),
+        ({"relative": True}, {"background": TALL[0][:1]}, "background.* minimum of 2"),
+        ({"relative": True}, {"background": "rows"}, "background"),
         ({"shared_covariance": False}, {"y": np.arange(46)}, "Class 0 has no variance"),
         ({}, {"y": np.arange(46)}, "no variance within the classes"),
         ({"n_blocks": 2}, {"X": TALL[0] * [0, 0, 0, 1, 1, 1]}, "in block 0 of n_bl"),
@@ -556,7 +718,7 @@ def test_classes_far_from_zero_and_from_each_other():
     apart = ClassConditionalDetector().fit(X + 1e9 * y[:, None], y)
     own = np.arange(len(X)), y
     np.testing.assert_allclose(
-        apart.mahalanobis(X + 1e9 * y[:, None])[own], want.mahalanobis(X)[own], rtol=1e-5
+        apart.mahalanobis(X + 1e9 * y[:, None])[own], want.mahalanobis(X)[own], rtol=1e-9
     )
 
 
@@ -570,6 +732,19 @@ def test_rows_too_far_for_float64_score_least(relative):
     assert scores[-1] < scores[:-1].min()
     with pytest.warns(DistanceOverflowWarning):
         assert np.isfinite(detector.mahalanobis([1e200 * np.ones(6)])).all()
+    small = ClassConditionalDetector(relative=relative).fit(1e-200 * X, y)
+    with pytest.warns(DistanceOverflowWarning):
+        scores = small.score_samples(1e200 * np.ones((1, 6)))
+    assert scores[0] == np.finfo(np.float64).min
+
+
+def test_too_far_from_the_background_in_a_block_that_counts():
+    densities, weights = np.zeros((2, 2)), np.array([[1.0, 2.0], [1.0, 0.0]])
+    background = np.array([[-3.0, -1.0], [-3.0, -np.inf]])
+    found = relative_scores(densities, background, weights)
+    np.testing.assert_array_equal(found, [[5.0, 3.0], [-np.inf, 3.0]])
+    found = relative_scores(densities - np.inf, background, weights)
+    assert np.isneginf(found).all()
 
 
 def test_nothing_of_size_p_by_p():

@@ -24,10 +24,12 @@ from sklearn_gauss._numerics.stacking import (
 )
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
+    ClassConditionalDetector,
     DetectorEnsemble,
     KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
+    NormalAbnormalDetector,
 )
 from sklearn_gauss.exceptions import CalibrationWarning, NearestNeighborWarning
 
@@ -149,10 +151,9 @@ def test_anomalies_are_left_out_with_the_rows_of_their_group(log):
         np.array(["good", "bad"] * 30),
         np.linspace(-1, 1, 60),
         np.array([True, False] * 30),
-        np.array([[1.0, -1.0]] * 60),
-        np.array([1, -1, 0] * 20),
+        np.array([1, -1, 2] * 20),
     ],
-    ids=["0 and 1", "1", "-1", "text", "numbers", "bool", "columns", "three"],
+    ids=["0 and 1", "1", "-1", "text", "numbers", "bool", "three"],
 )
 def test_other_labels_are_ignored(y):
     """Of two values, which may be meant as labels, with a warning."""
@@ -164,6 +165,31 @@ def test_other_labels_are_ignored(y):
         found = DetectorEnsemble(PAIR, cv=2).fit(X, y)
     np.testing.assert_array_equal(found.weights_, want.weights_)
     np.testing.assert_array_equal(found.calibration_scores_, want.calibration_scores_)
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (np.array([[1.0, -1.0]] * 60), "in 2 columns"),
+        (np.array([1, -1, 0] * 20), "0 beside the labels"),
+        (np.array([1, -1, np.nan] * 20), "nan beside the labels"),
+        (np.array([1, -1, None] * 20, dtype=object), "None beside the labels"),
+    ],
+    ids=["columns", "zero", "nan", "None"],
+)
+def test_rows_without_a_label_are_refused(y, match):
+    with pytest.raises(ValueError, match=match):
+        DetectorEnsemble(PAIR, cv=2).fit(X, y)
+
+
+def test_classes_and_labels_that_no_member_would_see_are_refused():
+    kinds = np.array(["a", "b", "c"] * 20)
+    members = [("plain", MahalanobisDetector()), ("kinds", ClassConditionalDetector())]
+    with pytest.raises(ValueError, match="no classes to ClassConditionalDetector"):
+        DetectorEnsemble(members, cv=2).fit(X, kinds)
+    labelled = [*PAIR, ("labels", NormalAbnormalDetector())]
+    with pytest.raises(ValueError, match="NormalAbnormalDetector would never"):
+        DetectorEnsemble(labelled, cv=2).fit(LABELLED, LABELS)
 
 
 def test_a_column_of_labels_is_labels():

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.mixture import GaussianMixture
 
@@ -82,10 +83,48 @@ def test_too_few_rows_to_start(rng):
         assert alone.predict([[99.0, 99.0]]) == 1
 
 
+@pytest.mark.parametrize("n_equal", [3, 100, 150])
+def test_equal_rows_are_kept_until_one_differs(n_equal, rng):
+    X = np.concatenate([np.ones((n_equal, 2)), rng.normal(size=(40, 2))])
+    whole = IncrementalMixtureDetector().fit(X)
+    part = IncrementalMixtureDetector().partial_fit(X[:n_equal])
+    with pytest.raises(ValueError, match="all equal: they have no spread"):
+        part.predict(X[:1])
+    for rows in np.split(X[n_equal:], [1, 20]):
+        part.partial_fit(rows)
+    assert part.n_samples_seen_ == len(X)
+    assert part.counts_.sum() == pytest.approx(len(X))
+    assert_same(part, whole, X)
+
+
+@pytest.mark.parametrize(
+    ("changed", "bad"),
+    [
+        ({}, np.ones((200, 2))),
+        ({}, np.ones((20, 2))),
+        ({"scale": 1.0}, np.array([[0.0, 0.0], [1e20, 0.0]])),
+    ],
+    ids=str,
+)
+def test_a_fit_that_fails_leaves_nothing(changed, bad, rng):
+    X = clusters(rng, 60)
+    detector = IncrementalMixtureDetector(**changed).fit(X[:50])
+    with pytest.raises(ValueError, match="scale"):
+        detector.fit(bad)
+    with pytest.raises(NotFittedError):
+        detector.predict(X)
+    detector.partial_fit(X)
+    assert detector.n_samples_seen_ == 60
+    assert_same(detector, IncrementalMixtureDetector(**changed).fit(X), X)
+
+
 def test_only_some_calibrations_stream():
     for calibration in ("cv", "quantile"):
         detector = IncrementalMixtureDetector(calibration=calibration)
         assert not hasattr(detector, "partial_fit")
+        with pytest.raises(AttributeError) as error:
+            detector.partial_fit  # noqa: B018
+        assert f"calibration='{calibration}'" in str(error.value.__cause__)
 
 
 # ------------------------------------------------------------------ the mixture
@@ -207,6 +246,16 @@ def test_scores_before_learning(rng):
     assert detector.p_values(X[:1]).shape == (1,)
 
 
+def test_a_window_too_small_for_the_target_is_refused(rng):
+    X = clusters(rng, 120)
+    detector = IncrementalMixtureDetector(n_calibration=18)
+    for method in (detector.fit, detector.partial_fit):
+        with pytest.raises(ValueError, match=r"n_calibration=18 .* 19 that target_fpr"):
+            method(X)
+    assert np.isfinite(detector.set_params(n_calibration=19).fit(X).offset_)
+    IncrementalMixtureDetector(n_calibration=1, calibration=-5.0).fit(X)
+
+
 def test_the_threshold_follows_drift(rng):
     detector = IncrementalMixtureDetector(n_calibration=100).fit(
         rng.normal(size=(300, 2))
@@ -269,6 +318,14 @@ def test_recall_takes_names_and_types(rng):
         plain.recall([[np.inf, np.nan]])
     with pytest.raises(ValueError, match="2 features"):
         plain.recall([[np.nan]])
+
+
+@pytest.mark.parametrize("far", [[1e308, -1e308], [1e150, 1.0], [-1e200, np.nan]])
+def test_recall_beside_values_out_of_range_is_refused(far, rng):
+    detector = IncrementalMixtureDetector().fit(rng.normal(size=(150, 4)))
+    with pytest.raises(ValueError, match="so far from the rows learnt"):
+        detector.recall([[*far, np.nan, np.nan]])
+    assert np.isfinite(detector.recall([[1e50, np.nan, np.nan, 0.0]])).all()
 
 
 # -------------------------------------------------------------------- bad input

@@ -16,10 +16,12 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn_gauss._numerics.stacking import ScoreTable, find_weights
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
+    ClassConditionalDetector,
     DetectorEnsemble,
     KDEDetector,
     LevelEnsemble,
     MahalanobisDetector,
+    NormalAbnormalDetector,
 )
 from sklearn_gauss.exceptions import CalibrationWarning, NearestNeighborWarning
 
@@ -592,3 +594,61 @@ def test_other_columns_are_refused():
 def test_detectors_need_fit_and_scores():
     with pytest.raises(ValueError, match="'detector' parameter of LevelEnsemble must be"):
         LevelEnsemble(LowVariancePCA(), levels=None).fit(X)
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "max", "log_density"])
+def test_classes_reach_the_detector_of_every_level(aggregate):
+    rng = np.random.default_rng(0)
+    kinds = np.array(["a", "b"] * 30)
+    X = rng.normal(size=(60, 6)) + 5 * (kinds == "a")[:, None]
+    levels = [slice(0, 3), slice(3, 6)]
+    ensemble = LevelEnsemble(
+        ClassConditionalDetector(), levels=levels, aggregate=aggregate
+    )
+    parts = [ClassConditionalDetector().fit(X[:, c], kinds) for c in levels]
+    for given in ({"y": kinds}, {"classes": kinds}):
+        found = clone(ensemble).fit(X, **given)
+        assert [d.classes_.tolist() for d in found.detectors_] == [["a", "b"]] * 2
+        want = [d.score_samples(X[:, c]) for d, c in zip(parts, levels, strict=True)]
+        np.testing.assert_allclose(found.level_scores(X), np.transpose(want))
+        left_out = [d.calibration_scores_ for d in parts]
+        np.testing.assert_allclose(
+            found.calibration_level_scores_, np.transpose(left_out)
+        )
+
+
+def test_stacked_levels_refuse_classes_and_labels_that_they_would_not_pass():
+    X, kinds = np.random.default_rng(0).normal(size=(60, 6)), np.array(["a", "b"] * 30)
+    stacked = LevelEnsemble(
+        ClassConditionalDetector(), levels=[slice(0, 3), slice(3, 6)], aggregate="stacked"
+    )
+    with pytest.raises(ValueError, match="no classes to ClassConditionalDetector"):
+        stacked.fit(X, kinds)
+    with pytest.raises(ValueError, match="no classes to ClassConditionalDetector"):
+        stacked.fit(X, classes=kinds)
+    with pytest.raises(ValueError, match="MahalanobisDetector takes none"):
+        LevelEnsemble(levels=[slice(0, 3), slice(3, 6)]).fit(X, classes=kinds)
+
+
+def test_labelled_anomalies_reach_the_detector_of_every_level():
+    X = np.random.default_rng(0).normal(size=(80, 6))
+    y = np.repeat([1, -1], [60, 20])
+    X[60:] += 2
+    ensemble = LevelEnsemble(
+        NormalAbnormalDetector(weight=0.3), levels=[slice(0, 3), slice(3, 6)], cv=3
+    )
+    found = ensemble.fit(X, y)
+    assert all(detector.uses_labels_ for detector in found.detectors_)
+    assert found.calibration_scores_.shape == (60,)
+
+
+def test_a_row_that_every_level_trims_does_not_set_the_threshold():
+    X = np.random.default_rng(0).normal(size=(100, 8))
+    X[:10] += 40
+    X[10, :4] += 40
+    detector = LevelEnsemble(
+        MahalanobisDetector(trim=0.11), levels=[slice(0, 4), slice(4, 8)]
+    ).fit(X)
+    np.testing.assert_array_equal(
+        np.flatnonzero(detector.calibration_weights_ == 0), np.arange(10)
+    )

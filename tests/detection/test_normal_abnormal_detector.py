@@ -5,22 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.base import clone
-from sklearn.cluster import KMeans
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
-from sklearn_gauss._numerics.prototypes import (
-    left_out_cosines,
-    placements,
-    prototypes_of_groups,
-    whitened_coordinates,
-)
+from sklearn_gauss._numerics.prototypes import Directions
 from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
@@ -52,30 +44,6 @@ def precision_of(X):
     return X.mean(axis=0), fitted.precision_, fitted.shrinkage_
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10**6), st.integers(4, 25), st.integers(1, 30), st.floats(0.05, 1))
-def test_left_out_cosines_are_those_of_refits(seed, n, p, shrinkage):
-    rng = np.random.default_rng(seed)
-    X, A = rng.normal(size=(n, p)), rng.normal(size=(3, p)) + 1
-    mean = X.mean(axis=0)
-
-    def covariance(rows, target):
-        S = np.atleast_2d(np.cov(rows.T, bias=True))
-        return (1 - shrinkage) * S + shrinkage * target * np.eye(p)
-
-    target = np.trace(np.atleast_2d(np.cov(X.T, bias=True))) / p
-    P = np.linalg.inv(covariance(X, target))
-    g = np.einsum("ij,jk,ik->i", X - mean, P, X - mean)
-    got = left_out_cosines(X - mean, g, A - mean, lambda Z: Z @ P, shrinkage)
-    for i in range(n):
-        others = np.delete(X, i, axis=0)
-        left = np.linalg.inv(covariance(others, target * n / (n - 1)))
-        centre = others.mean(axis=0)
-        for j in range(3):
-            want = largest_cosine(X[i : i + 1] - centre, A[j : j + 1] - centre, left)
-            assert got[i, j] == pytest.approx(want[0], abs=1e-9)
-
-
 @pytest.mark.parametrize(("n", "p"), [(60, 8), (30, 50)])
 def test_the_score_is_that_of_its_parts(n, p):
     X, y = labelled(0, n=n, p=p)
@@ -87,7 +55,8 @@ def test_the_score_is_that_of_its_parts(n, p):
     np.testing.assert_allclose(
         fitted.score_samples(Q), -(0.7 * u + 0.15 * (1 + c)), rtol=1e-8
     )
-    np.testing.assert_allclose(fitted.prototypes_, X[y == -1] - mean, atol=1e-12)
+    offsets = np.unique(X[y == -1], axis=0) - mean  # sorted
+    np.testing.assert_allclose(fitted.prototypes_, offsets, atol=1e-12)
 
 
 def test_standard_units_are_those_of_left_out_normal_rows():
@@ -136,18 +105,21 @@ def test_left_out_scores_by_cosine_are_those_of_refits(weight):
         assert got.calibration_scores_[i] == pytest.approx(want, abs=1e-12)
 
 
-def test_the_weight_is_chosen_by_left_out_anomalies():
-    X, y = labelled(7, n=60, k=9, p=5, shift=0.5)
+@pytest.mark.parametrize(("seed", "shift"), [(7, 0.5), (0, 0.0)])
+def test_the_weight_is_chosen_by_left_out_anomalies(seed, shift):
+    X, y = labelled(seed, n=60, k=9, p=5, shift=shift)
     fitted = NormalAbnormalDetector().fit(X, y)
     N, A = X[y == 1], X[y == -1]
     mean, P, shrinkage = precision_of(N)
     detector = MahalanobisDetector().fit(N)
     u, own = -detector.calibration_scores_, -detector.score_samples(A)
-    g = np.einsum("ij,jk,ik->i", N - mean, P, N - mean)
+    nu = 1 / 59
     places = np.empty((9, 4))
     for j in range(9):
         others = np.delete(A, j, axis=0) - mean
-        c = left_out_cosines(N - mean, g, others, lambda Z: Z @ P, shrinkage).max(axis=1)
+        offsets = others, np.ones(8)
+        some = Directions.of(offsets, N - mean, lambda Z: Z @ P, nu, (1 - shrinkage) * nu)
+        c = some.left_out_cosines(np.eye(8)).max(axis=1)
         odd = largest_cosine(A[j : j + 1] - mean, others, P)[0]
         for i, w in enumerate((0, 0.1, 0.2, 0.3)):
             normal = (1 - w) * (u - u.mean()) / u.std() + w * (c - c.mean()) / c.std()
@@ -160,6 +132,9 @@ def test_the_weight_is_chosen_by_left_out_anomalies():
     error = gains.std(axis=0, ddof=1) / 3
     np.testing.assert_allclose(curve["standard_error"], error, atol=1e-12)
     best = np.argmax(gains.mean(axis=0) - error)
+    if shift == 0:  # where the greatest gain is not beyond its error
+        assert gains.mean(axis=0).max() > 0
+        assert best == 0
     assert fitted.weight_ == [0, 0.1, 0.2, 0.3][best]
     assert fitted.uses_labels_ == (fitted.weight_ > 0)
 
@@ -208,6 +183,71 @@ def test_few_anomalies_are_ignored_with_a_warning():
     with pytest.warns(UserWarning, match="4 labelled anomalies are too few"):
         assert not NormalAbnormalDetector().fit(X, y).uses_labels_
     assert NormalAbnormalDetector(weight=0.1).fit(X, y).uses_labels_
+    X, y = labelled(9, k=5)  # no warning
+    assert len(NormalAbnormalDetector().fit(X, y).weight_curve_["gain"]) == 4
+
+
+def test_copies_of_an_anomaly_are_one():
+    X, y = labelled(21, n=60, k=10, p=5, shift=0.4)
+    twice = np.concatenate([X, X[y == -1]]), np.concatenate([y, y[y == -1]])
+    for detector in (NormalAbnormalDetector(), NormalAbnormalDetector(n_prototypes=4)):
+        want, got = clone(detector).fit(X, y), clone(detector).fit(*twice)
+        for name, values in want.weight_curve_.items():
+            np.testing.assert_array_equal(got.weight_curve_[name], values)
+        np.testing.assert_array_equal(got.prototypes_, want.prototypes_)
+        np.testing.assert_array_equal(got.score_samples(X), want.score_samples(X))
+    four = np.concatenate([X[:64], X[60:64]]), np.repeat([1, -1], [60, 8])
+    with pytest.warns(UserWarning, match="4 labelled anomalies are too few"):
+        NormalAbnormalDetector().fit(*four)
+
+
+def second_shots(seed, k=10, noise=0.01):
+    """Anomalies that are no different from normal rows, two alike of each, and groups."""
+    X, _ = labelled(seed, n=60, k=k, p=5, shift=0.0)
+    again = X[60:] + noise * np.random.default_rng(seed).normal(size=(k, 5))
+    groups = [f"part {i}" for i in [*range(60 + k), *range(60, 60 + k)]]
+    return np.concatenate([X, again]), np.repeat([1, -1], [60, 2 * k]), groups
+
+
+def test_rows_of_a_group_are_left_out_together_and_count_once():
+    used, leaking = [], []
+    for seed in range(8):
+        X, y, groups = second_shots(seed)
+        used.append(NormalAbnormalDetector().fit(X, y, groups).uses_labels_)
+        leaking.append(NormalAbnormalDetector().fit(X, y).uses_labels_)
+    assert np.mean(used) < 0.5
+    assert np.mean(leaking) > 0.8  # where nothing tells that there are two of each
+    X, y, groups = second_shots(0, k=4)
+    with pytest.warns(UserWarning, match="4 labelled anomalies are too few"):
+        NormalAbnormalDetector().fit(X, y, groups)
+    both = np.array(groups)  # copies of a row join the groups that it is in
+    X, y = np.concatenate([X, X[60:61]]), np.append(y, -1)
+    with pytest.warns(UserWarning, match="3 labelled anomalies are too few"):
+        NormalAbnormalDetector().fit(X, y, np.append(both, "part 63"))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        NormalAbnormalDetector().fit(X, y, both)
+
+
+def test_the_curve_averages_over_groups():
+    X, y, groups = second_shots(3, k=6, noise=1e-9)
+    fitted = NormalAbnormalDetector(cv=6).fit(X, y, groups)
+    assert fitted.fit_predict(X, y, groups).shape == (72,)
+    alone = NormalAbnormalDetector(cv=6).fit(X[:66], y[:66])
+    for name in ("auc", "gain", "standard_error"):  # second shots are nearly copies
+        got, want = fitted.weight_curve_[name], alone.weight_curve_[name]
+        np.testing.assert_allclose(got, want, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_prototypes", [4, 25])
+def test_the_order_of_anomalies_changes_nothing(n_prototypes):
+    X, y = labelled(22, k=20)
+    order = np.r_[:100, 100 + np.random.default_rng(0).permutation(20)]
+    detector = NormalAbnormalDetector(n_prototypes=n_prototypes, cv=5)
+    want = clone(detector).fit(X, y)
+    got = clone(detector).fit(X[order], y)
+    assert want.uses_labels_
+    np.testing.assert_array_equal(got.weight_curve_["auc"], want.weight_curve_["auc"])
+    np.testing.assert_array_equal(got.score_samples(X), want.score_samples(X))
 
 
 def test_other_values_of_y_are_no_labels():
@@ -219,8 +259,13 @@ def test_other_values_of_y_are_no_labels():
         NormalAbnormalDetector().fit(X, -np.ones(len(X)))
     with pytest.raises(ValueError, match="2 sample"):
         NormalAbnormalDetector().fit(X[-14:], y[-14:])
-    with pytest.raises(ValueError, match="labels, but X"):
-        NormalAbnormalDetector().fit(X, y[:-1])
+    for short in (y[:-1], np.ones(len(X) - 1)):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            NormalAbnormalDetector().fit(X, short)
+    for other in (0, 2, np.nan, "unlabelled"):  # with text, y is text
+        for labels in (y[:-1], y[:-1].astype(object)):
+            with pytest.raises(ValueError, match=r"labels \+1 and -1"):
+                NormalAbnormalDetector().fit(X, np.append(labels, other))
 
 
 def test_many_anomalies_are_clustered():
@@ -233,31 +278,6 @@ def test_many_anomalies_are_clustered():
     fitted = NormalAbnormalDetector(n_prototypes=4, weight=0.3)
     fitted.fit(copies, np.repeat([1, -1], [100, 20]))
     assert len(fitted.prototypes_) == 2  # all that there are
-
-
-def test_prototypes_are_the_means_of_whitened_clusters():
-    rng = np.random.default_rng(12)
-    A, root = rng.normal(size=(30, 6)), rng.normal(size=(6, 6))
-    P = root @ root.T
-    coordinates = whitened_coordinates(A, lambda Z: Z @ P)
-    W = A @ np.linalg.cholesky(P)
-    lengths = np.linalg.norm(W, axis=1)[:, None]
-    W /= lengths
-    np.testing.assert_allclose(coordinates @ coordinates.T, W @ W.T, atol=1e-7)
-    groups = KMeans(3, n_init=1, random_state=0).fit_predict(W)
-    found = prototypes_of_groups(A, groups, lambda Z: Z @ P) @ np.linalg.cholesky(P)
-    for i, prototype in enumerate(found):
-        mean = W[groups == i].mean(axis=0)
-        want = mean / np.linalg.norm(mean) * lengths[groups == i].mean()
-        np.testing.assert_allclose(prototype, want, atol=1e-9)
-
-
-def test_placements_average_to_the_area_under_the_curve():
-    rng = np.random.default_rng(13)
-    odd, normal = rng.integers(0, 9, 20) + 2.0, rng.integers(0, 9, 30) + 0.0
-    y = np.repeat([1, 0], [20, 30])
-    want = roc_auc_score(y, np.concatenate([odd, normal]))
-    assert placements(odd, normal).mean() == pytest.approx(want, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +308,70 @@ def test_the_rate_of_false_positives_holds(n, p, metric):
         Q = labelled(900 + seed, n=300, k=0, p=p, offset=3.0)[0]
         rates.append((detector.fit(X, y).predict(Q) == -1).mean())
     assert abs(np.mean(rates) - 0.1) < 0.035
+
+
+def test_the_rate_holds_with_clusters_of_anomalies():
+    rates = []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        X, A = rng.normal(size=(40, 100)), 1.1 * rng.normal(size=(100, 100))
+        detector = NormalAbnormalDetector(weight=1.0, n_prototypes=5, target_fpr=0.1)
+        detector.fit(np.concatenate([X, A]), np.repeat([1, -1], [40, 100]))
+        rates.append((detector.predict(rng.normal(size=(300, 100))) == -1).mean())
+    assert abs(np.mean(rates) - 0.1) < 0.04
+
+
+@pytest.mark.filterwarnings("ignore:.*exceed the largest float64")
+@pytest.mark.parametrize("metric", ["mahalanobis", "cosine"])
+def test_rows_as_far_as_float64_goes_have_a_direction(metric):
+    X, y = labelled(20)
+    rays = np.random.default_rng(20).normal(size=(6, 8))
+    rays /= np.abs(rays).max(axis=1, keepdims=True)
+    detector = NormalAbnormalDetector(metric=metric, weight=1.0).fit(X, y)
+    want = detector.score_samples(1e12 * rays)
+    for size in (1e150, 1e155, 1e200, 1e307):
+        np.testing.assert_allclose(detector.score_samples(size * rays), want, atol=1e-6)
+    small = clone(detector).fit(1e-30 * X, y)
+    np.testing.assert_allclose(small.score_samples(1e300 * rays), want, atol=1e-6)
+    detector.set_params(weight=0.3).fit(X, y)
+    scores = detector.score_samples(np.full((1, 8), 1e308))
+    assert np.isfinite(scores).all()
+    if metric == "mahalanobis":
+        assert scores[0] < detector.score_samples(X).min()
+        edges = np.sign(X) + 1e-6 * X  # of scores within little
+        scores = detector.fit(edges, y).score_samples(np.full((1, 8), 1e308))
+        assert scores[0] == -np.finfo(np.float64).max
+
+
+@pytest.mark.filterwarnings("ignore:.*exceed the largest float64")
+def test_anomalies_as_far_as_float64_goes_are_directions():
+    X, y = labelled(20)
+    Q = labelled(23)[0]
+    far = X.copy()
+    far[y == -1] *= 1e12
+    want = NormalAbnormalDetector(weight=1.0).fit(far, y).score_samples(Q)
+    far[y == -1] *= 1e170
+    got = NormalAbnormalDetector(weight=1.0).fit(far, y).score_samples(Q)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    assert np.isfinite(NormalAbnormalDetector().fit(far, y).score_samples(Q)).all()
+
+
+def test_a_part_that_is_constant_but_for_rounding_is_in_units_of_one():
+    X, y = labelled(24, n=30, k=1, p=1)  # every cosine is 1 or -1
+    X[y == 1] = np.abs(X[y == 1])
+    detector = NormalAbnormalDetector()
+    values = 0.1 + np.array([0.0, 1e-17, 2e-17, 1e-17] * 5)
+    assert detector._moments(values)[1] == 1.0
+    assert detector._moments(values * 1e150)[1] == 1.0
+    spread = np.linspace(1, 1.001, 5)
+    assert detector._moments(1e-9 * spread)[1] == pytest.approx(1e-9 * spread.std())
+
+
+def test_there_is_no_score_to_choose_by():
+    detector = NormalAbnormalDetector()
+    assert not hasattr(detector, "score")
+    with pytest.raises(AttributeError, match="anomaly_scorer"):
+        _ = detector.score
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e150])

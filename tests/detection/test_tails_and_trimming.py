@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.base import clone
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
@@ -17,7 +17,7 @@ from sklearn_gauss.detection import (
     LevelEnsemble,
     MahalanobisDetector,
 )
-from sklearn_gauss.exceptions import CalibrationWarning
+from sklearn_gauss.exceptions import CalibrationWarning, TrimmingWarning
 from sklearn_gauss.inspection import explain
 
 
@@ -147,9 +147,9 @@ def with_anomalies(n, p, share, seed=0):
     rng = np.random.default_rng(seed)
     m = round(share * n)
     X = rng.normal(size=(n, p))
-    X[:m] *= 3.0
+    X[:m] *= 5.0
     Q = rng.normal(size=(1200, p))
-    Q[:200] *= 3.0
+    Q[:200] *= 5.0
     return X, np.arange(n) >= m, Q, np.arange(1200) >= 200
 
 
@@ -171,7 +171,7 @@ def test_it_is_a_fit_to_the_rows_that_are_kept(n, p, calibration, trim):
     np.testing.assert_allclose(scores[~normal], plain.score_samples(X[~normal]))
 
 
-@pytest.mark.filterwarnings("ignore:trim='auto' left out:UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_gauss.exceptions.TrimmingWarning")
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize(("n", "p"), [(150, 30), (80, 150)])
 def test_the_working_point_survives_anomalies_in_the_fit(n, p, share):
@@ -198,6 +198,7 @@ def test_other_covariances_and_tails_leave_rows_out_too():
         {"tail": "student"},
         {"shrinkage": "loo"},
         {"shrinkage": 0.0, "calibration": "f"},
+        {"covariance": EmpiricalCovariance(), "calibration": "f"},
     ):
         detector = MahalanobisDetector(trim=0.2, **options).fit(X)
         plain = MahalanobisDetector(**options).fit(X[detector.inliers_])
@@ -207,7 +208,7 @@ def test_other_covariances_and_tails_leave_rows_out_too():
 
 
 def test_a_refit_and_fresh_rows_forget_what_was_left_out():
-    X, _, Q, _ = with_anomalies(60, 8, 0.2)
+    X, normal, Q, _ = with_anomalies(60, 8, 0.2)
     detector = MahalanobisDetector(trim="auto").fit(X)
     assert hasattr(detector, "calibration_weights_")
     detector.recalibrate(Q[200:])
@@ -216,6 +217,10 @@ def test_a_refit_and_fresh_rows_forget_what_was_left_out():
     assert not hasattr(detector, "inliers_")
     assert not hasattr(detector, "calibration_weights_")
     assert detector.offset_ == MahalanobisDetector().fit(X).offset_
+    detector.set_params(trim=0.2).fit(X).set_params(trim=None).partial_fit(X[:5])
+    assert not hasattr(detector, "inliers_")
+    whole = MahalanobisDetector().fit(np.vstack([X[normal], X[:5]]))
+    np.testing.assert_allclose(detector.score_samples(Q), whole.score_samples(Q))
 
 
 def test_there_is_no_stream_with_trim():
@@ -225,7 +230,7 @@ def test_there_is_no_stream_with_trim():
 
 def test_many_rows_left_out_are_told():
     X, _, _, _ = with_anomalies(80, 150, 0.3)
-    with pytest.warns(CalibrationWarning, match="left out 30% of the rows"):
+    with pytest.warns(TrimmingWarning, match="left out 30% of the rows"):
         MahalanobisDetector(trim="auto").fit(X)
 
 

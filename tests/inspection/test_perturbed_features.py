@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch  # noqa: TID253 - the tests of a network
 from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_gauss.detection import ClassConditionalDetector
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
-from sklearn_gauss.inspection import perturbed_features
+from sklearn_gauss.inspection import gradient_map, perturbed_features
+from sklearn_gauss.inspection._gradient_map import score_gradients
 
 rng = np.random.default_rng(0)
 KINDS = np.arange(40) % 2
@@ -102,12 +104,24 @@ def test_scores_rise_and_a_threshold_set_likewise_keeps_its_rate():
 def test_pixels_stay_in_their_range():
     estimator = model(ClassConditionalDetector())
     white = np.full((2, 24, 24, 3), 255, dtype=np.uint8)
-    found = perturbed_features(estimator, white, epsilon=1.0)
-    low = network_features(estimator[0], torch.zeros(1, 3, 24, 24))
-    assert np.isfinite(found).all()
-    assert found.shape == (2, low.shape[1])
-    half = perturbed_features(estimator, white, epsilon=0.5)
-    assert not np.allclose(half, found)
+    signs = np.sign(score_gradients(estimator[0], estimator[-1], white))
+    for epsilon, low in ((1.0, 0.0), (0.5, 127.5)):
+        moved = np.where(signs < 0, low, 255.0).astype(np.float32).transpose(0, 3, 1, 2)
+        want = network_features(estimator[0], torch.from_numpy(moved)).numpy()
+        found = perturbed_features(estimator, white, epsilon=epsilon)
+        np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_features_are_what_the_extractor_puts_out():
+    estimator = model(ClassConditionalDetector())
+    want = perturbed_features(estimator, IMAGES[:3])
+    estimator.set_output(transform="pandas").fit(IMAGES, KINDS)
+    found = perturbed_features(estimator, IMAGES[:3])
+    assert list(found.columns) == list(estimator[0].get_feature_names_out())
+    np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-4)
+    assert (found.dtypes == np.float32).all()
+    assert estimator[1:].score_samples(found).shape == (3,)
 
 
 def test_batches_do_not_change_the_features():
@@ -123,5 +137,11 @@ def test_what_cannot_be_perturbed():
         perturbed_features(estimator, IMAGES[:2], epsilon=-0.1)
     with pytest.raises(TypeError, match="perturbed_features needs a Pipeline"):
         perturbed_features(ClassConditionalDetector(), IMAGES)
+    with pytest.raises(NotFittedError, match="CNNFeatureExtractor"):
+        perturbed_features(make_pipeline(CNNFeatureExtractor(), estimator[-1]), IMAGES)
+    bent = model(ClassConditionalDetector(), FunctionTransformer(np.square))
+    for function in (perturbed_features, gradient_map):
+        with pytest.raises(ValueError, match=f"{function.__name__} needs linear steps"):
+            function(bent, IMAGES[:2])
     with pytest.raises(TypeError, match="has no gradient"):
         perturbed_features(model(IsolationForest(n_estimators=3)), IMAGES[:2])

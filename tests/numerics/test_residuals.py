@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sklearn_gauss._numerics import residuals
 from sklearn_gauss._numerics.residuals import (
     Bank,
     best_temperature,
@@ -18,9 +19,10 @@ def slow_squares(X, R, metric):
     """Squared distances (n, m) in extended precision; of unit rows for the cosine."""
     X, R = X.astype(np.longdouble), R.astype(np.longdouble)
     if metric == "cosine":
-        zeros = ~X.any(axis=1)[:, None] | ~R.any(axis=1)
+        zeros = ~X.any(axis=1)[:, None] != ~R.any(axis=1)  # one of the two, not both
         X, R = (
-            Z / np.maximum(np.sqrt((Z**2).sum(axis=1)), 1e-4000)[:, None] for Z in (X, R)
+            Z / np.where(Z.any(axis=1), np.sqrt((Z**2).sum(axis=1)), 1)[:, None]
+            for Z in (X, R)
         )
     squares = np.array([[((x - r) ** 2).sum() for r in R] for x in X])
     return np.where(zeros, 2, squares) if metric == "cosine" else squares
@@ -78,14 +80,19 @@ def test_a_row_out_of_all_proportion_costs_the_others_nothing():
     np.testing.assert_array_equal(nearest(bank_of(R, "euclidean"), X), want)
 
 
-def test_rows_of_zeros_have_a_cosine_of_zero():
+def test_rows_of_zeros_are_like_each_other_alone():
     R = np.array([[-1.0, 0.0], [0.0, 0.0], [0.0, -1.0]])
     bank = bank_of(R, "cosine")
     # All others are on the far side of the first query; the second is a zero itself.
     X = np.array([[1.0, 1.0], [0.0, 0.0], [-1.0, 0.2]])
-    np.testing.assert_array_equal(nearest(bank, X), [1, 0, 0])
-    weights_of_zero = mixed(bank, np.zeros((1, 2)), R, 0.1)
-    np.testing.assert_allclose(weights_of_zero, -R.mean(axis=0)[None])
+    np.testing.assert_array_equal(nearest(bank, X), [1, 1, 0])
+    own = np.array([9, 1, 9])  # a zero without itself is as far from all
+    np.testing.assert_array_equal(nearest(bank, X, own=own), [1, 0, 0])
+    weights = np.exp(-slow_squares(X, R, "cosine").astype(float) / (2 * 0.4))
+    weights /= weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(mixed(bank, X, R, 0.4), X - weights @ R, atol=1e-12)
+    left = mixed(bank, X[1:2], R, 0.4, own=own[1:2])
+    np.testing.assert_allclose(left, -R[[0, 2]].mean(axis=0)[None])
 
 
 def test_a_row_is_the_same_alone_and_in_a_batch():
@@ -140,6 +147,27 @@ def test_a_low_temperature_is_the_nearest_row():
         bank = bank_of(R, metric)
         want = X - R[nearest(bank, X)]
         np.testing.assert_allclose(mixed(bank, X, R, 1e-12), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_temperatures_of_nothing_and_without_end(metric):
+    rng = np.random.default_rng(8)
+    R, X = rng.normal(size=(9, 4)), rng.normal(size=(3, 4))
+    bank = bank_of(R, metric)
+    want = X - R[nearest(bank, X)]
+    np.testing.assert_allclose(mixed(bank, X, R, 0.0), want, atol=1e-15)
+    own = np.array([0, 1, 2])
+    found = mixed(bank, X, R, np.inf, own=own)
+    want = [X[i] - np.delete(R, i, axis=0).mean(axis=0) for i in range(3)]
+    np.testing.assert_allclose(found, want, atol=1e-14)
+
+
+def test_distances_are_computed_twice_for_all_temperatures(monkeypatch):
+    calls, scores = [], residuals._scores
+    monkeypatch.setattr(residuals, "_scores", lambda *a: calls.append(0) or scores(*a))
+    R = np.random.default_rng(9).normal(size=(20, 3))
+    best_temperature(bank_of(R, "cosine"), R, R, np.arange(20), 2**20)
+    assert len(calls) == 2
 
 
 def test_the_best_temperature_reconstructs_left_out_rows():

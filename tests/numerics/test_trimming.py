@@ -26,7 +26,7 @@ def contaminated(n, p, share, seed=0, distance=12.0, spread=0.2):
 def test_distances_are_those_of_refits(n, p):
     X = np.random.default_rng(1).normal(size=(n, p))
     kept = np.arange(n) % 3 > 0
-    found, _ = trimming._distances(X, kept)
+    found = trimming._distances(X, kept)
     expected = []
     for i in range(n):
         others = kept.copy()
@@ -76,6 +76,25 @@ def test_the_determinant_is_about_as_small_as_scikit_learns():
     assert (core & theirs).sum() > 0.85 * 180
 
 
+def test_ties_do_not_depend_on_the_order_of_the_rows():
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        X = rng.integers(0, 2, (40, 4)).astype(float)
+        order = rng.permutation(40)
+        for share in ("auto", 0.2):
+            one, other = clean_rows(X, share), clean_rows(X[order], share)
+            kept = [sorted(map(tuple, Z)) for Z in (X[one], X[order][other])]
+            assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("far", [1e150, 1e155, 1e200])
+def test_a_row_beyond_all_squares_is_left_out(far):
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    X[0], X[1:6] = far, X[1:6] + 30
+    for share in ("auto", 0.1):
+        np.testing.assert_array_equal(np.flatnonzero(~clean_rows(X, share)), range(6))
+
+
 @pytest.mark.parametrize(("n", "p"), [(60, 5), (40, 90)])
 def test_the_order_of_the_rows_and_the_units_do_not_matter(n, p):
     X, _ = contaminated(n, p, 0.2, distance=3.0, spread=1.0)
@@ -98,18 +117,54 @@ def test_rows_of_one_law_are_kept(n, p, law):
 
 
 def test_a_row_that_stands_clear_is_one_far_above_the_upper_quartile():
-    squares = np.exp(np.random.default_rng(0).normal(2.0, 0.1, 101))
-    middle = np.median(np.log(squares))
-    deviation = (np.quantile(np.log(squares), 0.75) - middle) / stats.norm.ppf(0.75)
-    for factor, expected in ((4.0, False), (6.5, True)):
-        found = clear_rows(np.append(squares, np.exp(middle + factor * deviation)))
+    squares = np.random.default_rng(0).normal(20.0, 1.5, 101) ** 3
+    middle = np.median(np.cbrt(squares))
+    deviation = (np.quantile(np.cbrt(squares), 0.75) - middle) / stats.norm.ppf(0.75)
+    for factor, expected in ((7.0, False), (9.5, True)):
+        found = clear_rows(np.append(squares, (middle + factor * deviation) ** 3), 10_000)
         assert found[-1] == expected
         assert not found[:-1].any()
-    assert not clear_rows(np.zeros(12)).any()
-    assert not clear_rows(np.full(12, np.inf)).any()
+    assert not clear_rows(np.zeros(12), 3).any()
+    assert not clear_rows(np.full(12, np.inf), 3).any()
+    found = clear_rows(np.append(np.arange(1.0, 12), np.inf), 3)
+    np.testing.assert_array_equal(np.flatnonzero(found), [11])
+
+
+def test_the_deviation_is_that_of_gaussian_rows_at_least():
+    """Most distances are equal here, and their quartile is their median."""
+    squares = np.append(np.full(80, 5.0), np.full(20, 30.0))
+    assert not clear_rows(squares, 5).any()
+    assert clear_rows(squares, 1000).sum() == 20
 
 
 @pytest.mark.parametrize("X", [np.ones((20, 3)), np.eye(9)])
 def test_few_or_equal_rows_are_all_kept(X):
     assert clean_rows(X, "auto").all()
-    assert clean_rows(X, 0.3).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 8])
+def test_a_share_is_left_out_of_few_rows_too(n):
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    assert clean_rows(X, 0.4).sum() == n - int(0.4 * n)
+
+
+@pytest.mark.parametrize("n_copies", [30, 50])
+def test_copies_of_one_row_say_nothing_about_the_others(n_copies):
+    X = np.vstack([np.ones((n_copies, 2)), np.random.default_rng(0).normal(size=(9, 2))])
+    assert clean_rows(X, "auto").all()
+    kept = clean_rows(X, 0.1)
+    assert kept.sum() == len(X) - int(0.1 * len(X))
+    assert kept[:n_copies].all()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda rng: rng.integers(0, 2, (200, 4)), lambda rng: rng.poisson(0.2, (200, 6))],
+    ids=["flags", "counts"],
+)
+def test_rows_of_few_values_are_kept(draw):
+    shares = [
+        clean_rows(draw(np.random.default_rng(seed)).astype(float), "auto").mean()
+        for seed in range(4)
+    ]
+    assert np.mean(shares) > 0.96

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
@@ -14,7 +15,7 @@ from sklearn_gauss.detection import (
     PatchGaussianDetector,
 )
 from sklearn_gauss.exceptions import CalibrationWarning
-from sklearn_gauss.residual import ReferenceResidual
+from sklearn_gauss.residual import ReferenceResidual, _reference_residual
 
 VARIANTS = [
     ReferenceResidual(),
@@ -110,6 +111,52 @@ def test_single_precision_comes_back_and_computes_in_double():
         ReferenceResidual(squared=True).fit(X[:2] * 1e30).transform(X[2:4] * -1e30)
 
 
+def slow_temperature(X, references, groups, kept, metric):
+    """Least sum of squared left-out residuals, row by row, without the row itself."""
+    squares, spreads = [], []
+    for x, group in zip(X, groups, strict=True):
+        others = references[kept != group]
+        if metric == "cosine":
+            x, others = (
+                Z / np.linalg.norm(Z, axis=-1, keepdims=True) for Z in (x, others)
+            )
+        squares.append(((x - others) ** 2).sum(axis=1))
+        spreads.append(np.median(squares[-1]) - squares[-1].min())
+    best = np.inf, None
+    for power in range(1, -11, -1):
+        temperature, total = np.median(spreads) / 2 * 2.0**power, 0.0
+        for x, group, some in zip(X, groups, squares, strict=True):
+            weights = np.exp(-(some - some.min()) / (2 * temperature))
+            mean = weights @ references[kept != group] / weights.sum()
+            total += ((x - mean) ** 2).sum()
+        best = min(best, (total, temperature))
+    return best[1]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("n_used", [7, 1000])
+def test_the_temperature_is_that_of_spread_rows_without_themselves(
+    metric, n_used, monkeypatch
+):
+    monkeypatch.setattr(_reference_residual, "TEMPERATURE_ROWS", n_used)
+    X = rows(17, 40, 3) * np.linspace(0.1, 3, 40)[:, None] + 2
+    some = np.unique(np.linspace(0, 39, min(40, n_used)).astype(int))
+    fitted = ReferenceResidual(30, lookup="soft", metric=metric).fit(X)
+    kept = fitted.sample_indices_
+    want = slow_temperature(X[some], X[kept], some, kept, metric)
+    assert fitted.temperature_ == pytest.approx(want, rel=1e-9)
+
+
+def test_thinning_chooses_among_candidates(monkeypatch):
+    X = rows(18, 60, 2)
+    drawn = np.random.RandomState(0).permutation(60)
+    monkeypatch.setattr(_reference_residual, "CANDIDATES", 16)
+    few = ReferenceResidual(8).fit(X).sample_indices_
+    assert len(few) == 8
+    assert np.isin(few, drawn[:16]).all()
+    assert len(ReferenceResidual(20).fit(X).sample_indices_) == 20
+
+
 @pytest.mark.parametrize("thinning", ["kernel", "random"])
 def test_fewer_references(thinning):
     X = rows(10, 80, 2)
@@ -161,11 +208,53 @@ def test_names_and_data_frames():
     assert list(fitted.transform(frame[:2]).columns) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("container", ["pandas", "default"])
+def test_no_frame_can_hold_maps(container):
+    maps = np.random.default_rng(16).normal(size=(4, 2, 2, 3))
+    plain = ReferenceResidual().fit(maps)
+    with config_context(transform_output=container):
+        own = ReferenceResidual().set_output(transform="pandas")
+        for work in (own.fit_transform, own.fit(maps).transform):
+            with pytest.raises(ValueError, match="no pandas frame can hold"):
+                work(maps)
+        if container == "pandas":
+            with pytest.raises(ValueError, match="no pandas frame can hold"):
+                plain.transform(maps)
+        flat = ReferenceResidual(grid_shape=(2, 2)).set_output(transform="pandas")
+        assert flat.fit_transform(maps.reshape(4, -1)).shape == (4, 12)
+        own.set_output(transform="default")
+        assert own.transform(maps).shape == maps.shape
+
+
 def test_zero_rows_are_compared():
     X = np.concatenate([np.abs(rows(14, 6)), np.zeros((2, 6))])
     for lookup in ("nearest", "soft"):
         found = ReferenceResidual(lookup=lookup, temperature=0.1).fit_transform(X)
         assert np.isfinite(found).all()
+
+
+def test_copies_of_zero_rows_have_no_residual():
+    X = np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 1.0]])
+    for one in (ReferenceResidual(), ReferenceResidual(lookup="soft", temperature=0.01)):
+        found = one.fit(X).transform([[0.0, 0.0]])
+        np.testing.assert_allclose(found, [[0, 0]], atol=1e-40)
+        found = one.fit_transform(np.concatenate([X, [[0.0, 0.0]]]))
+        np.testing.assert_allclose(found[[1, 3]], np.zeros((2, 2)), atol=1e-40)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-163, 1e-160, 1e155, 1e300])
+def test_soft_lookup_at_any_scale(factor):
+    X, Q = rows(19, 20), rows(20, 5)
+    soft = ReferenceResidual(metric="euclidean", lookup="soft")
+    want = clone(soft).fit(X).transform(Q)
+    found = clone(soft).fit(X * factor).transform(Q * factor) / factor
+    np.testing.assert_allclose(found, want, atol=1e-13)
+    given = clone(soft).set_params(temperature=2.0).fit(X * factor)
+    assert given.temperature_ == 2.0
+    want = Q - X.mean(axis=0)
+    if factor > 1:  # squared distances are beyond any temperature
+        want = ReferenceResidual(metric="euclidean").fit(X).transform(Q)
+    np.testing.assert_allclose(given.transform(Q * factor) / factor, want, atol=1e-13)
 
 
 def test_equal_rows_have_a_temperature():
@@ -196,7 +285,7 @@ def test_what_cannot_be_done_is_refused(estimator, X, message):
 
 def test_other_maps_than_those_of_the_fit_are_refused():
     fitted = ReferenceResidual().fit(np.ones((3, 2, 2, 1)))
-    for X in (np.ones((1, 4)), np.ones((1, 1, 4, 1))):
+    for X in (np.ones((1, 4)), np.ones((1, 1, 4, 1)), np.ones((2, 3, 3, 1))):
         with pytest.raises(ValueError, match="was fitted to maps of 2 x 2 places"):
             fitted.transform(X)
     with pytest.raises(ValueError, match="features"):

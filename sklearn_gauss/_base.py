@@ -12,6 +12,7 @@ from datetime import timedelta
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
     OutlierMixin,
@@ -62,6 +63,7 @@ __all__ = [
     "clip_overflow",
     "count_rows",
     "fit_context",
+    "output_container",
     "take_rows",
     "validate_parameter_constraints",
 ]
@@ -137,6 +139,12 @@ def callers_level():
     ):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def output_container(estimator):
+    """Name of the container that a transformer puts out: "default", "pandas", "polars"."""
+    own = getattr(estimator, "_sklearn_output_config", {}).get("transform")
+    return own or get_config()["transform_output"]
 
 
 def clip_overflow(squares):

@@ -1,10 +1,15 @@
 """perturbed_features: images moved a little towards what is normal, then measured."""
 
 import numpy as np
-from sklearn import get_config
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_gauss._base import Integral, Interval, Real, validate_parameter_constraints
+from sklearn_gauss._base import (
+    Integral,
+    Interval,
+    Real,
+    output_container,
+    validate_parameter_constraints,
+)
 from sklearn_gauss.inspection._gradient_map import differentiable_parts, score_gradients
 from sklearn_gauss.inspection._pictures import read, sequence
 
@@ -91,8 +96,7 @@ def perturbed_features(estimator, X, *, epsilon=0.001, batch_size=16):
 
 def _as_put_out(features, extractor):
     """Features (n, p) in the container of the extractor's own output."""
-    own = getattr(extractor, "_sklearn_output_config", {}).get("transform")
     named = FunctionTransformer(
         feature_names_out=lambda *_: extractor.get_feature_names_out()
-    ).set_output(transform=own or get_config()["transform_output"])
+    ).set_output(transform=output_container(extractor))
     return named.fit_transform(features)

@@ -3,12 +3,18 @@
 from typing import ClassVar
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gauss._base import Integral, Interval, Real, StrOptions, fit_context
+from sklearn_gauss._base import (
+    Integral,
+    Interval,
+    Real,
+    StrOptions,
+    fit_context,
+    output_container,
+)
 from sklearn_gauss._numerics.kernel.density import row_order
 from sklearn_gauss._numerics.kernel.representatives import representatives
 from sklearn_gauss._numerics.residuals import Bank, best_temperature, mixed, nearest
@@ -265,8 +271,7 @@ class ReferenceResidual(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         )
 
     def _refuse_frames_of_maps(self, shape):
-        own = getattr(self, "_sklearn_output_config", {}).get("transform")
-        container = own or get_config()["transform_output"]
+        container = output_container(self)
         if len(shape) == 4 and container != "default":
             raise ValueError(
                 f"X has maps, which no {container} frame can hold: give flat rows with "

@@ -142,7 +142,7 @@ def callers_level():
 
 
 def output_container(estimator):
-    """Name of the container that a transformer puts out: "default", "pandas", "polars"."""
+    """The container that a transformer puts out: "default", "pandas" or "polars"."""
     own = getattr(estimator, "_sklearn_output_config", {}).get("transform")
     return own or get_config()["transform_output"]
 

@@ -30,7 +30,7 @@ def mean_score(model, X, y=None):
 def search(X, memory=None, cache=None):
     """Six candidates in five folds; images extracted, and seconds."""
     extractor = Counted(cache=cache)
-    steps = [("extractor", extractor), ("detector", MahalanobisDetector())]
+    steps = [("extractor", extractor), ("detector", MahalanobisDetector(target_fpr=0.2))]
     grid = {"detector__shrinkage": [0.01, 0.05, 0.1, 0.2, 0.4, 0.8]}
     found = GridSearchCV(
         Pipeline(steps, memory=memory), grid, cv=KFold(5), scoring=mean_score

@@ -32,7 +32,7 @@ from sklearn_gauss.detection import DetectorEnsemble
 from sklearn_gauss.feature_extraction import CNNFeatureExtractor
 
 FACTS = "sklearn_gauss.json"
-FORMAT = 3
+FORMAT = 4
 OWN = (
     CNNFeatureExtractor,
     DetectorEnsemble,

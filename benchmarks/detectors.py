@@ -248,12 +248,12 @@ def cells(table, library, name, found, quote=""):
         return [f"{quote}{name}{quote}", *shares]
     auroc, fpr, tpr, seconds = found
     rates = [percent(auroc), percent(fpr), percent(tpr)]
-    seconds = "-" if np.isnan(seconds) else f"{seconds:.2g}"
+    seconds = "n/a" if np.isnan(seconds) else f"{seconds:.2g}"
     return [library, f"{quote}{name}{quote}", *rates, seconds]
 
 
 def percent(rate):
-    return "-" if np.isnan(rate) else f"{100 * rate:.1f}"
+    return "n/a" if np.isnan(rate) else f"{100 * rate:.1f}"
 
 
 def print_text(table, rows):
@@ -279,7 +279,7 @@ def print_rst(table, rows):
     body = [cells(table, *row, quote="``") for row in rows]
     widths = [max(map(len, column)) for column in zip(heads(table), *body, strict=True)]
     rule = "  ".join("=" * width for width in widths)
-    print(f"\n.. table:: {table}: {TITLES[table]}\n")
+    print(f"\n.. table:: {table}: {TITLES[table]}\n   :class: wide\n")
     for line in [rule, heads(table), rule, *body, rule]:
         if not isinstance(line, str):
             line = "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True))

@@ -134,12 +134,13 @@ class CalibratedDetector(BaseDetector):
             detector that has none.
         """
         X = self._check(X, reset=True)
-        if count_rows(X) < 3:
-            raise ValueError(
-                f"X has {count_rows(X)} sample(s), but a minimum of 3 is required: "
-                "each fold leaves at least two to fit to."
-            )
         labels = row_labels(self.detector, X, y, classes)
+        count = int((labels["y"] == 1).sum()) if "y" in labels else count_rows(X)
+        if count < 3:
+            raise ValueError(
+                f"X has {count} sample(s) of normal rows, but a minimum of 3 is "
+                "required: each fold leaves at least two to fit to."
+            )
         fit = partial(fit_labelled, self.detector)
         scores = held_out(X, fit, _score, cv=self.cv, n_jobs=self.n_jobs, labels=labels)
         self.detector_ = fit(X, **labels)
@@ -156,6 +157,9 @@ class CalibratedDetector(BaseDetector):
     def _check(self, X, *, reset=False):
         """Rows of numbers, checked; images or paths as they are, for the detector."""
         rows = getattr(X, "ndim", 2) == 2 and not isinstance(X, (list, tuple))
+        if reset and not rows:
+            for name in ("n_features_in_", "feature_names_in_"):
+                vars(self).pop(name, None)
         return check_rows(self, X, reset=reset) if rows else X
 
     def _scores(self, X):

@@ -35,7 +35,7 @@ def class_labels(X, y, classes):
     labels = _plain(labels, name)
     if name == "y":
         refuse_verdicts(labels)
-    return {"labels": [labels], "labelled": True}
+    return {"labels": [labels.copy()], "labelled": True}  # the caller's may change
 
 
 def _are_verdicts(y):

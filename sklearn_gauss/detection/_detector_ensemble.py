@@ -22,9 +22,10 @@ from sklearn_gauss._base import (
 )
 from sklearn_gauss._numerics.stacking import RULES, combined
 from sklearn_gauss.detection._examples import deal_folds, find_examples
+from sklearn_gauss.detection._held_out import kept_rows
 from sklearn_gauss.detection._member_fits import alike, fit_members
 from sklearn_gauss.detection._member_scores import scores_of
-from sklearn_gauss.detection._row_labels import refuse_row_labels
+from sklearn_gauss.detection._row_labels import refuse_member_labels
 from sklearn_gauss.detection._shared_steps import behind, leading
 from sklearn_gauss.detection._weighing import weigh
 
@@ -226,8 +227,7 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         """
         self._check_members()
         X = self._check(X, reset=True)
-        for _, detector in self.estimators:
-            refuse_row_labels("DetectorEnsemble", detector, X, y)
+        refuse_member_labels(self.estimators, X, y)
         examples = find_examples(X, y, groups, self.defects)
         folds = deal_folds(examples, self.cv)
         fits = self._fit_members(examples, folds)
@@ -235,6 +235,9 @@ class DetectorEnsemble(BaseDetector, BaseComposition):
         found = weigh(fits, examples, folds, rule=self.combine)
         self.weights_, self.selection_ = found.weights, found.selection
         self.calibration_scores_ = found.calibration_scores
+        vars(self).pop("calibration_weights_", None)
+        if (kept := kept_rows(self.estimators_)) is not None:
+            self.calibration_weights_ = kept
         self._set_threshold(self.target_fpr)
         return self
 

@@ -35,12 +35,17 @@ def has_distance(detector):
 def kept_rows(detectors):
     """Weights (n,) of calibration rows: 0 for those that all detectors leave out.
 
-    None where one of them leaves none out on principle.
+    None where one of them leaves none out on principle, or has other rows.
     """
-    found = [vars(last_step(detector)).get("inliers_") for detector in detectors]
-    if any(kept is None for kept in found):
+    found = [_kept(vars(last_step(detector))) for detector in detectors]
+    if any(kept is None or len(kept) != len(found[0]) for kept in found):
         return None
     return np.any(found, axis=0).astype(np.float64)
+
+
+def _kept(state):
+    kept = state.get("calibration_weights_", state.get("inliers_"))
+    return kept if kept is not None and np.isin(kept, (0, 1)).all() else None
 
 
 def squared_distances(detector, X):

@@ -38,7 +38,7 @@ from sklearn_gauss._numerics.mixture_density import (
     responsibilities,
 )
 from sklearn_gauss.detection._held_out import fit_quietly, held_out, in_silence
-from sklearn_gauss.detection._mixture_stream import begun, extended
+from sklearn_gauss.detection._mixture_stream import begun, extended, first_place
 from sklearn_gauss.exceptions import DistanceOverflowWarning
 
 #: Coordinate of a known value, in units of the scale, up to which densities of
@@ -458,7 +458,7 @@ class IncrementalMixtureDetector(BaseDetector):
         """State of the stream after more rows."""
         if stream is None or "waiting" in stream:
             X = X.astype(np.float64) if stream is None else np.r_[stream["waiting"], X]
-            if self.scale is None and (len(X) < self.n_init or (X[0] == X).all()):
+            if self.scale is None and len(X) < first_place(X, self.n_init) + self.n_init:
                 return {"waiting": X}
             stream = begun(X, self.scale, self.n_init)
         return extended(stream, X, self._rules(stream["spread"]), self.n_calibration)

@@ -7,7 +7,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklearn_gauss.detection._examples import find_labels
 
-__all__ = ["split_labelled"]
+__all__ = ["normal_or_not", "split_labelled"]
 
 #: Fewest normal rows.
 LEAST_NORMAL = 3
@@ -40,19 +40,21 @@ def split_labelled(X, y=None, groups=None):
     """
     for given in (y, groups):
         check_consistent_length(X, given)
-    labels = _labels(X, y)
+    labels = normal_or_not(X, y)
     count = int((labels == 1).sum())
     if count < LEAST_NORMAL:
         raise ValueError(
             f"X has {count} sample(s) of normal rows, but a minimum of {LEAST_NORMAL} "
             "is required: two are left when one is left out."
         )
-    groups = np.arange(len(X)) if groups is None else column_or_1d(groups)
     odd = labels != 1
+    groups = np.arange(len(X)) if groups is None else column_or_1d(groups)
+    if groups.dtype.kind == "O" and any(group is None for group in groups[odd]):
+        raise ValueError("groups has None for an anomaly: every anomaly needs a group.")
     return X[~odd], *_distinct(X[odd], groups[odd])
 
 
-def _labels(X, y):
+def normal_or_not(X, y):
     """Labels (n,), +1 of every row where y has none."""
     found = find_labels(X, y)
     if found is not None or y is None:

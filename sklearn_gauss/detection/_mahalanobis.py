@@ -26,16 +26,13 @@ from sklearn_gauss._numerics.density import squared_mahalanobis
 from sklearn_gauss._numerics.gaussian import Gaussian
 from sklearn_gauss._numerics.leave_one_out import LeftOut
 from sklearn_gauss._numerics.tails import fit_tail, student_log_density, student_pull
-from sklearn_gauss._numerics.trimming import clean_rows
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.covariance._rank import warn_of_rank
 from sklearn_gauss.detection._explaining import ranked
 from sklearn_gauss.detection._laws import THRESHOLDS
 from sklearn_gauss.detection._levels import find_levels, sums_by_level
-from sklearn_gauss.exceptions import CalibrationWarning, TrimmingWarning
-
-#: Share of the rows that "auto" leaves out with a warning.
-MANY = 0.2
+from sklearn_gauss.detection._trimming import rows_to_fit
+from sklearn_gauss.exceptions import CalibrationWarning
 
 
 def _foreign(covariance, operator):
@@ -244,8 +241,7 @@ default="ledoit_wolf"
         self._forget()
         kept = X
         if self.trim is not None:
-            self.inliers_ = clean_rows(X, self.trim)
-            self._warn_of_many(1 - self.inliers_.mean())
+            self.inliers_ = rows_to_fit(X, self.trim)
             kept = X[self.inliers_]
         self.covariance_estimator_ = self._new_covariance()
         if isinstance(self.covariance_estimator_, ShrinkageCovariance):
@@ -257,16 +253,6 @@ default="ledoit_wolf"
             left_out = self._refit_left_out(kept) if refits else None
         self._calibrate(left_out, X)
         return self
-
-    def _warn_of_many(self, share):
-        if self.trim == "auto" and share > MANY:
-            warnings.warn(
-                f"trim='auto' left out {share:.0%} of the rows. If they are normal, of a "
-                "product or kind of their own, say, they will be flagged: look at "
-                "inliers_, and fit with trim=None, or a detector of each kind.",
-                TrimmingWarning,
-                stacklevel=callers_level(),
-            )
 
     def _fit_foreign(self, X):
         covariance = self.covariance_estimator_.fit(X)

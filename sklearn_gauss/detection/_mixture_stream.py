@@ -15,19 +15,27 @@ from sklearn_gauss._numerics.incremental_mixture import (
 from sklearn_gauss._numerics.mixture_density import Mixture
 from sklearn_gauss.exceptions import RankDeficientWarning
 
-__all__ = ["begun", "extended"]
+__all__ = ["begun", "extended", "first_place"]
+
+
+def first_place(X, n_init):
+    """Place of the first of the ``n_init`` rows that a scale is estimated from."""
+    equal = (X[0] == X).all(axis=1)
+    n_equal = len(X) if equal.all() else int(equal.argmin())
+    return 0 if n_equal < n_init else n_equal - 1
 
 
 def begun(X, scale, n_init):
     """State before the first of the rows X, from a scale or the first ``n_init`` rows.
 
-    Where these are all equal, from the rows up to the first that differs.
+    Where rows are equal at first, as many of them or more, the last of these counts as
+    the first one.
     """
     if scale is not None:
         first, scale = X[:1], _checked_scale(scale, X.shape[1])
     else:
-        equal = (X[0] == X).all(axis=1)
-        first = X[: max(n_init, int(equal.argmin()) + 1)]
+        start = first_place(X, n_init)
+        first = X[start : start + n_init]
     frame, spread, constant = initial_frame(first, scale)
     if np.isnan(spread).any():
         raise ValueError(

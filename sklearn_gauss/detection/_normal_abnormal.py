@@ -30,7 +30,7 @@ from sklearn_gauss._numerics.prototypes import (
 )
 from sklearn_gauss.covariance import ShrinkageCovariance
 from sklearn_gauss.detection._calibrated import CalibratedDetector
-from sklearn_gauss.detection._held_out import fit_quietly
+from sklearn_gauss.detection._held_out import fit_quietly, kept_rows
 from sklearn_gauss.detection._labelled import split_labelled
 from sklearn_gauss.detection._mahalanobis import MahalanobisDetector
 
@@ -290,6 +290,7 @@ class NormalAbnormalDetector(BaseDetector):
     def _fit_normal(self, normal, *, needs_space):
         """Fit what knows normal rows alone; how anomalous these are, left out (n,)."""
         self.detector_ = self.covariance_ = self.reference_ = None
+        vars(self).pop("calibration_weights_", None)
         self._metric = self.metric
         by_cosine = self.metric == "cosine"
         if self.detector is not None or not by_cosine:
@@ -301,6 +302,8 @@ class NormalAbnormalDetector(BaseDetector):
         elif needs_space:
             self.covariance_ = ShrinkageCovariance().fit(normal)
         if self.detector_ is not None:
+            if (kept := kept_rows([self.detector_])) is not None:
+                self.calibration_weights_ = kept
             return -self.detector_.calibration_scores_
         return self._space().dissimilarity(normal, np.arange(len(normal)))
 
@@ -364,8 +367,9 @@ class NormalAbnormalDetector(BaseDetector):
         return directions.grouped(some, groups)
 
     def _moments(self, values):
-        """Mean and standard deviation that values are taken in."""
-        values = values[np.isfinite(values)]
+        """Mean and standard deviation that values of normal rows are taken in."""
+        kept = vars(self).get("calibration_weights_", np.ones(len(values)))
+        values = values[np.isfinite(values) & (kept > 0)]
         if not self.standardize or not len(values):
             return [0.0, 1.0]
         unit = float(np.abs(values).max()) or 1.0

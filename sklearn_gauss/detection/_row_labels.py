@@ -3,13 +3,15 @@
 import sklearn
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_gauss.detection._class_labels import class_labels
 from sklearn_gauss.detection._examples import find_labels
 from sklearn_gauss.detection._held_out import fit_quietly, in_silence, last_step
+from sklearn_gauss.detection._labelled import normal_or_not
 
-__all__ = ["fit_labelled", "refuse_row_labels", "row_labels"]
+__all__ = ["fit_labelled", "refuse_member_labels", "refuse_row_labels", "row_labels"]
 
 
 def row_labels(detector, X, y=None, classes=None):
@@ -28,10 +30,12 @@ def row_labels(detector, X, y=None, classes=None):
         return {"classes": class_labels(X, y, classes)["labels"][0]}
     if classes is not None:
         raise ValueError(f"classes: {_name(detector)} takes none.")
-    if not _takes_anomalies(detector):
+    refuse_member_labels(getattr(last_step(detector), "estimators", ()), X, y)
+    if y is None or not (_takes_anomalies(detector) or _weighs_anomalies(detector)):
         return {}
-    labels = find_labels(X, y)
-    return {} if labels is None else {"y": labels}
+    check_consistent_length(X, y)
+    labels = normal_or_not(X, y)
+    return {"y": labels} if (labels != 1).any() else {}
 
 
 def refuse_row_labels(whole, detector, X, y, classes=None):
@@ -60,12 +64,25 @@ def _takes_classes(detector):
     return _takes_classes(last.detector) if hasattr(last, "detector") else True
 
 
+def _weighs_anomalies(detector):
+    """Whether it has weights to learn from anomalies, and fits nothing else to them."""
+    last = last_step(detector)
+    return hasattr(last, "estimators") or getattr(last, "aggregate", "") == "stacked"
+
+
 def _takes_anomalies(detector):
+    """Whether anomalies reach a detector that is fitted to them, within others or not."""
     last = last_step(detector)
     if getattr(last, "_learns_from_anomalies", False):
         return True
     passes = has_fit_parameter(last, "classes") and hasattr(last, "detector")
     return passes and _takes_anomalies(last.detector)
+
+
+def refuse_member_labels(members, X, y):
+    """The same for named members of an ensemble, which weighs by anomalies itself."""
+    for _, member in members:
+        refuse_row_labels("DetectorEnsemble", member, X, y)
 
 
 def fit_labelled(detector, X, **labels):

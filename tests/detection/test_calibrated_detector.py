@@ -14,6 +14,7 @@ from sklearn_gauss.decomposition import LowVariancePCA
 from sklearn_gauss.detection import (
     CalibratedDetector,
     ClassConditionalDetector,
+    DetectorEnsemble,
     LevelEnsemble,
     MahalanobisDetector,
     NormalAbnormalDetector,
@@ -226,3 +227,83 @@ def test_classes_pass_through_levels_and_are_no_concern_of_others():
     assert [len(d.classes_) for d in found.detector_.detectors_] == [3, 3]
     plain = CalibratedDetector(LevelEnsemble(levels=levels), cv=4)
     assert plain.fit(X, kinds).offset_ == clone(plain).fit(X).offset_
+
+
+def contaminated(seed=0, share=30):
+    X = np.random.default_rng(seed).normal(size=(200, 8))
+    X[:share] += 12
+    return X
+
+
+WHOLES = {
+    "levels in folds": lambda one: CalibratedDetector(
+        LevelEnsemble(one, levels=[slice(0, 4), slice(4, 8)]), cv=10
+    ),
+    "labels": NormalAbnormalDetector,
+    "ensemble": lambda one: DetectorEnsemble([("one", one)], combine="best", cv=2),
+}
+
+
+@pytest.mark.parametrize("whole", WHOLES)
+def test_what_is_trimmed_sets_no_threshold_of_a_whole(whole):
+    detector = WHOLES[whole](MahalanobisDetector(trim="auto")).fit(contaminated())
+    np.testing.assert_array_equal(detector.calibration_weights_, np.arange(200) >= 30)
+    rng = np.random.default_rng(1)
+    assert (detector.predict(rng.normal(size=(400, 8))) == -1).mean() < 0.12
+    assert (detector.predict(rng.normal(size=(400, 8)) + 6) == -1).mean() > 0.95
+    plain = clone(detector)
+    inner = [name for name in plain.get_params() if name.endswith("trim")]
+    plain.set_params(**dict.fromkeys(inner)).fit(contaminated())
+    assert not hasattr(plain, "calibration_weights_")
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        DetectorEnsemble([("one", MahalanobisDetector())], cv=2),
+        LevelEnsemble(aggregate="stacked", levels=[slice(0, 10), slice(10, 20)]),
+    ],
+    ids=["members", "levels"],
+)
+def test_examples_of_anomalies_reach_what_weighs_by_them(ensemble):
+    X, y = labelled(0)
+    detector = CalibratedDetector(ensemble, cv=4).fit(X, y)
+    assert len(detector.calibration_scores_) == (y == 1).sum()
+    alone = clone(ensemble).fit(X, y)
+    np.testing.assert_allclose(detector.score_samples(X), alone.score_samples(X))
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (np.ones(10), "inconsistent numbers of samples"),
+        (-np.ones(140), "no label"),
+        (np.r_[np.ones(100), -np.ones(38), 2, 2], "2.* beside the labels"),
+        (np.r_[1, -np.ones(139)], "minimum of 3"),
+    ],
+    ids=["length", "no normal", "two", "one normal"],
+)
+def test_labels_are_checked_in_front_of_the_detector(y, match):
+    X, _ = labelled(0)
+    with pytest.raises(ValueError, match=match):
+        CalibratedDetector(NormalAbnormalDetector(), cv=4).fit(X, y)
+
+
+def test_a_refit_to_images_forgets_the_names_of_columns():
+    class Mean(MahalanobisDetector):
+        """Takes lists of maps."""
+
+        def fit(self, X, y=None):
+            return super().fit(np.asarray(X).reshape(len(X), -1))
+
+        def score_samples(self, X):
+            return super().score_samples(np.asarray(X).reshape(len(X), -1))
+
+        def mahalanobis(self, X):
+            return super().mahalanobis(np.asarray(X).reshape(len(X), -1))
+
+    X = rows(0, 40, p=4)
+    detector = CalibratedDetector(Mean(), cv=4).fit(pd.DataFrame(X, columns=[*"abcd"]))
+    assert detector.n_features_in_ == 4
+    detector.fit(list(X.reshape(40, 2, 2)))
+    assert not hasattr(detector, "feature_names_in_")

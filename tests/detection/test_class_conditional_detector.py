@@ -811,3 +811,13 @@ def test_frames_and_single_precision():
         .fit(single.astype(float), y)
         .score_samples(single.astype(float)),
     )
+
+
+def test_a_caller_may_reuse_the_array_of_labels():
+    X, y = np.random.default_rng(0).normal(size=(120, 3)), np.arange(120) % 3
+    labels, detector = y[:60].copy(), ClassConditionalDetector()
+    detector.partial_fit(X[:60], labels)
+    labels[:] = 2
+    detector.partial_fit(X[60:], labels)
+    detector.predict(X[:1])
+    assert detector.class_count_.tolist() == [20, 20, 80]

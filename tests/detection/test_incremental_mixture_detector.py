@@ -364,3 +364,17 @@ def test_gradient_in_units_of_the_data(rng):
         low, high = (detector.score_samples(X[:5] + sign * step) for sign in (-1, 1))
         want = (high - low) / (2 * step[j])
         np.testing.assert_allclose(detector.gradient(X[:5])[:, j], want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_equal", [1, 30, 130])
+def test_a_run_of_equal_rows_at_first_does_not_spoil_the_scale(n_equal):
+    rng = np.random.default_rng(5)
+    X = np.r_[np.ones((n_equal, 3)), rng.normal(size=(600, 3))]
+    whole = IncrementalMixtureDetector(n_init=50).fit(X)
+    np.testing.assert_allclose(whole.scale_, 1.0, rtol=0.35)
+    assert whole.n_components_ < 20
+    stream = IncrementalMixtureDetector(n_init=50)
+    for some in np.array_split(X, 23):
+        stream.partial_fit(some)
+    found, want = (one.score_samples(X[-9:]) for one in (stream, whole))
+    np.testing.assert_array_equal(found, want)

@@ -423,3 +423,9 @@ def test_a_search_with_folds_of_both_kinds():
         search.fit(X, y)
     assert search.best_params_["weight"] == 0.3
     assert search.best_estimator_.uses_labels_
+
+
+def test_an_anomaly_without_a_group_is_refused():
+    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.repeat([1, -1], [30, 10])
+    with pytest.raises(ValueError, match="groups has None"):
+        NormalAbnormalDetector().fit(X, y, groups=[None] * 40)

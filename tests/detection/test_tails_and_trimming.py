@@ -283,3 +283,10 @@ def test_photographs_with_anomalies_among_them(classes):
     assert areas[1] == pytest.approx(areas[0], abs=0.02)
     assert robust[0] < 0.08
     assert robust[1] > plain[1] + 0.15
+
+
+def test_copies_alone_are_no_rows_to_fit_to():
+    X = np.vstack([np.ones((40, 3)), np.random.default_rng(0).normal(size=(10, 3))])
+    with pytest.raises(ValueError, match=r"trim=0\.3: the 35 rows that are left are all"):
+        MahalanobisDetector(trim=0.3).fit(X)
+    assert MahalanobisDetector(trim="auto").fit(X).inliers_.all()

@@ -68,8 +68,8 @@ class IncrementalMixtureDetector(BaseDetector):
         beyond what a normal row exceeds with this probability (chi-squared law).
     scale : float or array-like of shape (n_features,), default=None
         Standard deviations of the features. None takes those of the first ``n_init``
-        rows, or of more if these are all equal; a column that is constant there gets the
-        median of the others.
+        rows, of which as many equal ones at the start count as one; a column that is
+        constant there gets the median of the others.
     n_init : int, default=100
         First rows that are kept until there are as many, for the scale.
     prior_count : "auto" or float, default="auto"

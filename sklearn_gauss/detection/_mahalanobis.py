@@ -357,7 +357,10 @@ default="ledoit_wolf"
         """
         self._check_is_fitted()
         X = self._check(X)
-        return -self._solved(X) * self._pull(self._squares(X))[:, None]
+        solved = self._solved(X)
+        if np.isinf(self.tail_df_):  # the distances do not matter
+            return -solved / self.tail_scale_
+        return -solved * self._pull(self._squares(X))[:, None]
 
     def explain(self, X, levels="auto"):
         """What each row's squared distance is made of.
